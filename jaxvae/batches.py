@@ -1,0 +1,39 @@
+"""From a device-resident uint8 split to batches: the order of an epoch, and the gather inside the compiled step."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxvae.data.dataset import Split
+from jaxvae.types import Batch
+
+
+class EpochOrder(NamedTuple):
+    """Which examples each step of an epoch takes; the last batch is padded with weight 0."""
+
+    index: Array  # [S, B] int32
+    weight: Array  # [S, B] float32, 1 or 0
+
+
+def num_steps(num_examples: int, batch_size: int) -> int:
+    """Steps of an epoch that visits every example once: 60,000 images at batch 128 make 469."""
+    return -(-num_examples // batch_size)
+
+
+def epoch_order(num_examples: int, batch_size: int, key: Array | None = None) -> EpochOrder:
+    """Every example exactly once, shuffled by `key` or in order without one."""
+    index = jnp.arange(num_examples, dtype=jnp.int32)
+    if key is not None:
+        index = jax.random.permutation(key, index)
+    steps = num_steps(num_examples, batch_size)
+    padding = (0, steps * batch_size - num_examples)
+    weight = jnp.pad(jnp.ones(num_examples, jnp.float32), padding)
+    return EpochOrder(jnp.pad(index, padding).reshape(steps, -1), weight.reshape(steps, -1))
+
+
+def gather(split: Split, index: Array, weight: Array) -> Batch:
+    """Take the examples at `index` [B] and scale their pixels to [0, 1]."""
+    image = split.image[index].astype(jnp.float32) / 255.0
+    return Batch(image, split.label[index], weight)

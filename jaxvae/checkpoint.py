@@ -1,0 +1,101 @@
+"""Saving and restoring a fit's `Progress`; the only importer of orbax."""
+
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import orbax.checkpoint as ocp
+
+from jaxvae.errors import CheckpointError
+from jaxvae.fit import Progress
+from jaxvae.types import TrainState
+
+
+class Checkpoints:
+    """The newest checkpoints of one run, one folder per epoch: the state by Orbax, the history as JSON beside it.
+
+    Saves are synchronous: the next epoch takes over the state's memory.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder = folder
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._manager.close()
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the newest checkpoint; None where there is none."""
+        return self._manager.latest_step()
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint of `progress`, then drop those older than the newest ones.
+
+        Raises:
+            CheckpointError: a checkpoint of this epoch or a later one exists already.
+        """
+        saved = self._manager.save(
+            progress.epoch,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(progress.state), history=ocp.args.JsonSave(progress.history)
+            ),
+        )
+        if not saved:
+            raise CheckpointError(
+                f"{self.folder}: epoch {progress.epoch} was not saved, as the newest checkpoint is of epoch "
+                f"{self.epoch}"
+            )
+
+    def restore(self, abstract_state: TrainState) -> Progress:
+        """The newest checkpoint.
+
+        Raises:
+            CheckpointError: there is none, it cannot be read, or its state differs from `abstract_state`
+                (`Fit.abstract_state`) in structure, shape or dtype.
+        """
+        epoch = self.epoch
+        if epoch is None:
+            raise CheckpointError(f"{self.folder}: no checkpoint to resume from")
+        try:
+            self._compare(epoch, abstract_state)
+            restored = self._manager.restore(
+                epoch,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state), history=ocp.args.JsonRestore()),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.folder}: epoch {epoch} cannot be restored: {first_line(error)}") from error
+        return Progress(epoch, restored.state, restored.history)
+
+    def _compare(self, epoch: int, expected: TrainState) -> None:
+        """Refuse what Orbax would silently cast or drop."""
+        saved = self._manager.item_metadata(epoch)["state"]
+        if saved is None:
+            raise CheckpointError(f"{self.folder}: epoch {epoch} holds no readable state")
+        found, wanted = _leaves(saved), _leaves(expected)
+        for name in sorted(found.keys() | wanted.keys()):
+            if found.get(name) != wanted.get(name):
+                raise CheckpointError(
+                    f"{self.folder}: epoch {epoch}, {name} is {found.get(name, 'missing')}, but this run needs "
+                    f"{wanted.get(name, 'nothing there')}; were model or members changed?"
+                )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _leaves(tree) -> dict[str, str]:
+    """Path -> 'dtype[shape]' of every array, with paths that do not depend on the container's kind."""
+    return {
+        "/".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path): (
+            f"{leaf.dtype}{list(leaf.shape)}"
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if hasattr(leaf, "shape")
+    }

@@ -1,0 +1,198 @@
+"""Run one sweep from its flags to its report: data, fit with checkpoints, evaluation, figures, summary."""
+
+import shlex
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxvae import data, plots, runs
+from jaxvae.checkpoint import Checkpoints
+from jaxvae.data.dataset import Dataset, Split
+from jaxvae.errors import ConfigError, DivergedError
+from jaxvae.figures import last_rows, sweep_figures
+from jaxvae.fit import Fit, Progress, fit
+from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, from_json, to_json
+from jaxvae.progress import show_progress
+from jaxvae.report import Image, Section, Table, write_report
+from jaxvae.sweep import grid
+from jaxvae.tables import print_table, results_table
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to train: its folder, its settings with every default filled in, its data."""
+
+    name: str
+    folder: Path
+    flags: Flags
+    dataset: Dataset
+
+
+def run(name: str, flags: Flags) -> Path:
+    """Train the sweep that `flags` describe, fill its run folder, and return the folder.
+
+    Raises:
+        JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
+    """
+    this = resume(name, flags) if flags.run.resume else begin(name, flags)
+    sweep = this.flags.sweep
+    assert sweep.batch_size is not None
+    members = grid(beta=sweep.betas, learning_rate=sweep.learning_rate, variance=sweep.variance, seeds=sweep.seeds)
+    say(f"{name}: {len(members)} members, {sweep.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
+    fitting = Fit(this.flags.model, this.dataset, members, batch_size=sweep.batch_size)
+    begun = time.monotonic()
+    progress = train(this, fitting)
+    seconds = time.monotonic() - begun
+    report(this, fitting, progress, seconds)
+    if not bool(progress.state.alive.any()):
+        raise DivergedError(f"every member became non-finite; see metrics.csv in {this.folder}; lower learning_rate")
+    return this.folder
+
+
+def begin(name: str, flags: Flags) -> Run:
+    """Load the data, fill in the defaults that depend on it, and make the run folder."""
+    dataset = load(flags.data)
+    sweep = replace(
+        flags.sweep,
+        epochs=flags.sweep.epochs or EPOCHS[dataset.name],
+        batch_size=flags.sweep.batch_size or BATCH_SIZE[dataset.name],
+    )
+    flags = replace(flags, sweep=sweep, data=replace(flags.data, dataset=dataset.name))
+    folder = runs.new_folder(name, flags.run.out)
+    runs.write_json(
+        folder / "config.json",
+        {
+            "experiment": name,
+            "flags": to_json(flags),
+            "dataset": runs.dataset_record(dataset),
+            "environment": runs.environment(),
+        },
+    )
+    return Run(name, folder, flags, dataset)
+
+
+def resume(name: str, flags: Flags) -> Run:
+    """The run in `flags.run.resume` with its own settings, and more epochs where `flags` ask for them."""
+    folder = flags.run.resume
+    assert folder is not None
+    recorded = runs.read_json(folder / "config.json")
+    if not isinstance(recorded, dict) or recorded.get("experiment") != name:
+        raise ConfigError(f"resume is {folder}, whose config.json is not one of {name}")
+    saved: Flags = from_json(type(flags), recorded.get("flags", {}))
+    changed = replace(flags, run=saved.run, sweep=replace(flags.sweep, epochs=None))
+    if changed != type(flags)(run=saved.run):
+        raise ConfigError("resume continues a run with its own settings; beside it only --epochs may be given")
+    saved = replace(saved, sweep=replace(saved.sweep, epochs=flags.sweep.epochs or saved.sweep.epochs))
+    dataset = load(saved.data)
+    if runs.dataset_record(dataset)["sha256"] != recorded["dataset"]["sha256"]:
+        raise ConfigError(f"resume is {folder}, whose data has other checksums than {dataset.source}")
+    return Run(name, folder, saved, dataset)
+
+
+def load(flags: DataFlags) -> Dataset:
+    """The data set, cut to `limit`; says on stderr which one it is and where it came from."""
+    dataset = data.load(flags.dataset, flags.data_dir)
+    say(f"data: {dataset.source}")
+    if flags.limit is None:
+        return dataset
+    cut = [Split(*(x[: flags.limit] for x in split)) for split in (dataset.train, dataset.test)]
+    return replace(
+        dataset, train=cut[0], test=cut[1], source=f"{dataset.source}; the first {flags.limit} of each split"
+    )
+
+
+def train(this: Run, fitting: Fit) -> Progress:
+    """Fit with a progress display, `metrics.csv` after each epoch, and checkpoints."""
+    epochs, every = this.flags.sweep.epochs, this.flags.run.checkpoint_every
+    assert epochs is not None
+    with Checkpoints(this.folder / "checkpoints") as checkpoints:
+        start = checkpoints.restore(fitting.abstract_state()) if checkpoints.epoch is not None else None
+        done = start.epoch if start else 0
+        if start:
+            say(f"resuming after epoch {done}")
+        with show_progress(epochs, done=done) as show:
+
+            def on_epoch(progress: Progress) -> None:
+                show(progress)
+                runs.write_metrics(this.folder / "metrics.csv", progress.history)
+                if progress.epoch % every == 0 or progress.epoch == epochs:
+                    checkpoints.save(progress)
+
+            return fit(fitting, epochs=epochs, start=start, on_epoch=on_epoch)
+
+
+def report(this: Run, fitting: Fit, progress: Progress, seconds: float) -> None:
+    """Everything that is made after training: summary.json, the figures, report.html, and the closing table."""
+    evaluation = jax.tree.map(np.asarray, fitting.evaluate(progress.state))
+    header, rows = results_table(progress.history)
+    runs.write_json(this.folder / "summary.json", summary(this, fitting, progress, evaluation, seconds))
+    sections = [
+        Section("Results", [Table(header, rows, f"After {progress.epoch} epochs; mean ± deviation over seeds.")])
+    ]
+    for name, title, caption, figure in sweep_figures(fitting, progress, evaluation):
+        path = this.folder / f"{name}.png"
+        plots.save(figure, path)
+        sections.append(Section(title, [Image(path, caption, title)]))
+    environment = runs.environment()
+    settings: dict[str, Any] = {
+        **{key: value for group in to_json(this.flags).values() for key, value in group.items()},
+        "data": this.dataset.source,
+        "command": shlex.join(map(str, environment["command"])),
+        "device": f"{environment['device']} ({environment['backend']})",
+        "versions": ", ".join(f"{package} {number}" for package, number in environment["versions"].items()),
+    }
+    write_report(
+        this.folder / "report.html",
+        title=this.name.replace("_", " ").capitalize(),
+        intro=introduction(this, fitting, progress, seconds),
+        sections=sections,
+        settings=settings,
+    )
+    print_table(header, rows, sys.stdout)
+    say(f"report: {this.folder / 'report.html'}")
+
+
+def introduction(this: Run, fitting: Fit, progress: Progress, seconds: float) -> str:
+    """What was done, in words."""
+    model = this.flags.model
+    parameters = sum(x.size for x in jax.tree.leaves(progress.state.params)) // len(fitting.members)
+    return (
+        f"{len(fitting.members)} members of the {model.architecture} VAE ({parameters:,} parameters, "
+        f"{model.latent_dim} latent dimensions, {model.reconstruction.replace('_', ' ')} loss), trained for "
+        f"{progress.epoch} epochs in {seconds:.0f} s as one compiled program. Losses are in nats per image: summed "
+        f"over pixels and latent dimensions, averaged over images.\n\nData: {this.dataset.source}."
+    )
+
+
+def summary(this: Run, fitting: Fit, progress: Progress, evaluation: Any, seconds: float) -> dict[str, Any]:
+    """The final numbers of every member, and what they took."""
+    trained = {row["member"]: row for row in last_rows(progress.history, "train")}
+    members = [
+        {
+            **row,
+            "train_loss": trained[row["member"]]["loss"],
+            "steps": int(progress.state.step[k]),
+            "kl_per_dimension": np.asarray(evaluation.kl_per_dimension[k], np.float64).mean(axis=0).tolist(),
+        }
+        for k, row in enumerate(last_rows(progress.history, "test"))
+    ]
+    return {
+        "epochs": progress.epoch,
+        "complete": progress.epoch == this.flags.sweep.epochs,
+        "diverged": sum(not row["alive"] for row in members),
+        "collapsed": sum(bool(row["collapsed"]) for row in members),
+        "train_seconds": seconds,
+        "members": members,
+        "dataset": runs.dataset_record(this.dataset),
+        "environment": runs.environment(),
+    }
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,154 @@
+"""Fitting one model or a whole sweep: a compiled epoch, an evaluation on the test split, and so on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxvae.batches import num_steps
+from jaxvae.config import Config
+from jaxvae.data.dataset import Dataset, Split
+from jaxvae.losses import RECONSTRUCTIONS
+from jaxvae.metrics import Evaluation, summarize
+from jaxvae.models import ARCHITECTURES, VAE, default_lowering
+from jaxvae.sweep import Members, evaluate_members, init_members, member_chunk, train_members
+from jaxvae.train import make_train_step
+from jaxvae.types import Terms, TrainState
+
+Row = dict[str, float | int | bool | str]
+"""One line of `metrics.csv`: member, seed, scalars, epoch, split, and the split's metrics."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands after `epoch` epochs: all that a checkpoint holds and all that is needed to go on."""
+
+    epoch: int
+    state: TrainState  # leading axis [K]
+    history: list[Row]
+
+
+def build_model(config: Config, image_shape: tuple[int, int, int]) -> VAE:
+    """The model that `config` names, for images of `image_shape`."""
+    lowering = default_lowering() if config.lowering == "auto" else config.lowering
+    return ARCHITECTURES[config.architecture](config.latent_dim, image_shape, config.initializer, lowering)
+
+
+class Fit:
+    """The compiled pieces of one fit: everything that stays the same from epoch to epoch.
+
+    Attributes:
+        model: the VAE, static.
+        members: hyper-parameters and seeds.
+        chunk: how many members run side by side.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, members: Members, *, batch_size: int = 128) -> None:
+        self.members = members
+        self.batch_size = batch_size
+        self.train, self.test = (Split(*map(jnp.asarray, split)) for split in (dataset.train, dataset.test))
+        self.image_shape: tuple[int, int, int] = self.train.image.shape[1:]
+        self.model = build_model(config, self.image_shape)
+        self.reconstruction = RECONSTRUCTIONS[config.reconstruction]
+        self.train_step = make_train_step(self.model, self.reconstruction)
+        three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
+        self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
+        self.chunk = member_chunk(config.member_axis, len(members), self._memory_of_one)
+
+    def start(self) -> Progress:
+        """Fresh members, before the first epoch."""
+        return Progress(0, self._init(), [])
+
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of the state, without making one."""
+        return jax.eval_shape(self._init)
+
+    def epoch(self, progress: Progress) -> Progress:
+        """Train one epoch, then evaluate on the test split. `progress.state` is donated: do not use it again."""
+        number = progress.epoch + 1
+        state, terms = train_members(
+            self.train_step,
+            progress.state,
+            self.train,
+            jax.vmap(jax.random.fold_in, (0, None))(self.train_keys, number),
+            batch_size=self.batch_size,
+            chunk=self.chunk,
+        )
+        rows = self._train_rows(terms, state.alive) + self._test_rows(self.evaluate(state), state.alive)
+        return Progress(number, state, progress.history + [{**row, "epoch": number} for row in rows])
+
+    def evaluate(self, state: TrainState) -> Evaluation:
+        """Per-example results of every member on the test split, leading axis [K]."""
+        return evaluate_members(self.model, self.reconstruction, state, self.test, self.test_keys, chunk=self.chunk)
+
+    def _init(self) -> TrainState:
+        return init_members(
+            self.model, self.init_keys, self.members.hparams, image_shape=self.image_shape, chunk=self.chunk
+        )
+
+    def _train_rows(self, terms: Terms, alive: Array) -> list[Row]:
+        """Means over the epoch, weighted by examples, in float64; the model changes while they are taken."""
+        count = len(self.train.image)
+        weight = np.full(num_steps(count, self.batch_size), self.batch_size, np.float64)
+        weight[-1] -= weight.sum() - count
+        means = {name: np.asarray(term, np.float64) @ weight / count for name, term in terms._asdict().items()}
+        return [
+            {
+                **self.members.describe(k),
+                "split": "train",
+                **{name: float(mean[k]) for name, mean in means.items()},
+                "alive": bool(alive[k]),
+            }
+            for k in range(len(self.members))
+        ]
+
+    def _test_rows(self, evaluation: Evaluation, alive: Array) -> list[Row]:
+        evaluation = jax.tree.map(np.asarray, evaluation)
+        return [
+            {
+                **self.members.describe(k),
+                "split": "test",
+                **summarize(jax.tree.map(lambda x, k=k: x[k], evaluation)),
+                "alive": bool(alive[k]),
+            }
+            for k in range(len(self.members))
+        ]
+
+    def _memory_of_one(self) -> int:
+        """Bytes that one member's epoch needs beside the data, by the compiler's own account."""
+        one = jax.tree.map(lambda x: x[:1], (self.init_keys, self.members.hparams))
+        state = jax.eval_shape(
+            lambda keys, hparams: init_members(self.model, keys, hparams, image_shape=self.image_shape, chunk=1), *one
+        )
+        memory = (
+            train_members.lower(self.train_step, state, self.train, one[0], batch_size=self.batch_size, chunk=1)
+            .compile()
+            .memory_analysis()
+        )
+        return memory.temp_size_in_bytes + 2 * memory.output_size_in_bytes
+
+
+def fit(
+    fitting: Fit,
+    *,
+    epochs: int,
+    start: Progress | None = None,
+    on_epoch: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Train every member until `epochs` epochs are done, from the beginning or from `start`.
+
+    `on_epoch` is called after each epoch, for progress, files and checkpoints; the state it sees is donated to the next
+    epoch, so it must copy what it keeps. Nothing is printed or written here. Ends early only if no member is alive.
+
+    >>> progress = fit(Fit(Config(), load("digits"), grid(beta=(1, 4))), epochs=2)
+    >>> progress.history[-1]["loss"]
+    """
+    progress = start or fitting.start()
+    while progress.epoch < epochs and bool(progress.state.alive.any()):
+        progress = fitting.epoch(progress)
+        if on_epoch is not None:
+            on_epoch(progress)
+    return progress

@@ -1,0 +1,130 @@
+"""Flags that experiments share, as frozen dataclasses; `jaxvae.cli` turns them into a command line. Imports no jax."""
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import tyro
+
+from jaxvae.config import Config, DatasetName, check_range
+from jaxvae.errors import ConfigError
+
+EPOCHS = {"mnist": 10, "fashion_mnist": 10, "digits": 100}
+BATCH_SIZE = {"mnist": 128, "fashion_mnist": 128, "digits": 32}
+"""Defaults by data set: document 001's, and as many updates for the 1,500 images of `digits` as for MNIST."""
+
+
+def unset(metavar: str, default: str) -> Any:
+    """How a flag whose default is None is shown: its value's name, and what happens without it."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclass(frozen=True)
+class SweepFlags:
+    """The members: every beta with every seed."""
+
+    betas: tuple[float, ...] = (1.0, 3.0, 8.0, 16.0)
+    """Weights of the KL term."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of initialization, order and noise; figures show the mean and the range over them."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+    variance: float = 0.5
+    """Variance of the Gaussian decoder; 0.5 makes squared_error the plain sum of squares."""
+    epochs: Annotated[int | None, unset("INT", "10, on digits 100")] = None
+    """Passes over the training images."""
+    batch_size: Annotated[int | None, unset("INT", "128, on digits 32")] = None
+    """Images per update."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name in ("betas", "seeds"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} is empty; name at least one")
+        for beta in self.betas:
+            check_range("betas", beta, low=0.0, high=1e6)
+        for seed in self.seeds:
+            check_range("seeds", seed, low=0, high=2**32 - 1)
+        if len(set(self.betas)) < len(self.betas) or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError("betas and seeds must not repeat a value: equal members give equal results")
+        check_range("learning_rate", self.learning_rate, low=0.0, high=1e6)
+        check_range("variance", self.variance, low=1e-6, high=1e6)
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), low=1, high=10**6)
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """Where the images come from."""
+
+    dataset: DatasetName = "auto"
+    """auto is MNIST where it is on disk or can be downloaded, else the embedded digits; it says which, and why."""
+    data_dir: Annotated[Path | None, unset("DIR", "$JAXVAE_DATA_DIR")] = None
+    """Folder with the IDX files, in it or in DIR/<name>."""
+    limit: Annotated[int | None, unset("INT", "all")] = None
+    """Train and test on the first so many images only, for a short look."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if self.limit is not None:
+            check_range("limit", self.limit, low=1, high=10**9)
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """Where results go."""
+
+    out: Annotated[Path | None, unset("DIR", "results/NAME/TIME-ID")] = None
+    """Run folder, new or empty."""
+    resume: Annotated[Path | None, unset("DIR", "a new run")] = None
+    """Continue the run in this folder with its own settings; only --epochs may be given beside it."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; the last epoch always has one."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        check_range("checkpoint_every", self.checkpoint_every, low=1, high=10**6)
+        if self.out is not None and self.resume is not None:
+            raise ConfigError("out and resume exclude each other; a resumed run stays in its folder")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """All flags of a sweep; an experiment's subclass gives its own help text and defaults."""
+
+    sweep: SweepFlags = field(default_factory=SweepFlags)
+    model: Config = field(default_factory=Config)
+    data: DataFlags = field(default_factory=DataFlags)
+    run: RunFlags = field(default_factory=RunFlags)
+
+
+def to_json(flags: Any) -> dict[str, Any]:
+    """Nested flags as JSON values."""
+    return {
+        group: {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+        for group, values in asdict(flags).items()
+    }
+
+
+def from_json(kind: type, values: dict[str, Any]) -> Any:
+    """The flags that `to_json` wrote.
+
+    Raises:
+        ConfigError: a field is missing, unknown or out of range.
+    """
+    if not isinstance(values, dict) or values.keys() != {each.name for each in fields(kind)}:
+        raise ConfigError(f"{kind.__name__}: the saved settings are not those of this version of jaxvae")
+    read: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        value = values[name]
+        if is_dataclass(hint):
+            value = from_json(hint, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif hint == Path | None and value is not None:
+            value = Path(value)
+        read[name] = value
+    return kind(**read)

@@ -1,0 +1,80 @@
+"""What a trained model is worth: per-example values from one compiled pass over a split, reduced once in float64."""
+
+from typing import NamedTuple
+
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxvae.batches import epoch_order, gather
+from jaxvae.data.dataset import Split
+from jaxvae.losses import Reconstruction, gaussian_kl_per_dimension
+from jaxvae.models import VAE
+from jaxvae.objective import example_keys, negative_elbo
+from jaxvae.types import Hparams, Posterior
+
+ACTIVE_VARIANCE = 0.01
+"""A latent dimension is active if its posterior mean varies more than this over the data (Burda et al. 2016)."""
+
+
+class Evaluation(NamedTuple):
+    """Per-example results over a split [N]; a sweep adds a leading axis [K]."""
+
+    loss: Array  # [N] -ELBO with one posterior sample, nats
+    reconstruction: Array  # [N] nats
+    kl: Array  # [N] nats
+    kl_per_dimension: Array  # [N, Z] nats
+    mean: Array  # [N, Z] posterior mean
+    mse: Array  # [N] mean over pixels of (x - decoded posterior mean)^2
+    ssim: Array  # [N] of the same pair
+
+
+def evaluate(
+    model: VAE,
+    reconstruction: Reconstruction,
+    params: dict,
+    hparams: Hparams,
+    split: Split,
+    key: Array,
+    *,
+    batch_size: int = 500,
+) -> Evaluation:
+    """Every example of `split`, in order: its loss terms, and MSE and SSIM of its decoded posterior mean."""
+    order = epoch_order(len(split.image), batch_size)
+
+    def one_example(image: Array, key: Array) -> Evaluation:
+        terms = negative_elbo(model, reconstruction, params, image, key, hparams)
+        posterior: Posterior = model.apply({"params": params}, image, method=VAE.encode)
+        decoded = jax.nn.sigmoid(model.apply({"params": params}, posterior.mean, method=VAE.decode))
+        mse = jnp.mean(jnp.square(decoded - image))
+        return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, mse, ssim(decoded, image))
+
+    def step(_, inputs: tuple[Array, Array, Array]) -> tuple[None, Evaluation]:
+        number, index, weight = inputs
+        keys = example_keys(jax.random.fold_in(key, number), batch_size)
+        return None, jax.vmap(one_example)(gather(split, index, weight).image, keys)
+
+    _, results = lax.scan(step, None, (jnp.arange(len(order.index)), *order))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(split.image)], results)
+
+
+def ssim(decoded: Array, image: Array) -> Array:
+    """Structural similarity of two images [H, W, C] in [0, 1] (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5)."""
+    return dm_pix.ssim(decoded, image, max_val=1.0)
+
+
+def active_units(mean: np.ndarray) -> np.ndarray:
+    """Which latent dimensions are active; posterior means [N, Z] -> bool [Z]. Non-finite means count as inactive."""
+    return np.var(np.asarray(mean, np.float64), axis=0) > ACTIVE_VARIANCE
+
+
+def summarize(evaluation: Evaluation) -> dict[str, float | int | bool]:
+    """Means over the examples of ONE member in float64; `collapsed` means that no latent dimension is active."""
+    active = int(active_units(np.asarray(evaluation.mean)).sum())
+    means = {
+        name: float(np.mean(np.asarray(getattr(evaluation, name), np.float64)))
+        for name in ("loss", "reconstruction", "kl", "mse", "ssim")
+    }
+    return {**means, "active_units": active, "collapsed": active == 0}

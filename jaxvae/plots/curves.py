@@ -1,0 +1,118 @@
+"""Training curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from jaxvae.plots.style import GREY, NATS, TEXT, WIDTH, Figure, label, new_figure, padded_limits, resolve, style_panel
+
+LINESTYLES = {"train": "solid", "test": "dashed"}
+FEW = 10  # epochs; up to so many are marked one by one
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of the members that share a label, on one split; NaN from where a member diverged."""
+
+    label: str
+    split: str
+    epochs: NDArray  # [E]
+    values: NDArray  # [M, E]
+
+    @property
+    def survived(self) -> NDArray:
+        """[M] bool: members whose every value is finite."""
+        return np.isfinite(self.values).all(axis=1)
+
+
+def group_curves(history: Sequence[Mapping], by: str, metric: str) -> list[Curve]:
+    """The rows of one metric as a curve per value of `by` (ascending) and split (train first)."""
+    groups: dict[tuple, dict] = {}
+    for row in history:
+        member = groups.setdefault((row[by], row["split"]), {}).setdefault(row["member"], {})
+        member[row["epoch"]] = row[metric]
+    curves = []
+    for value, split in sorted(groups, key=lambda key: (key[0], list(LINESTYLES).index(key[1]))):
+        members = groups[value, split].values()
+        epochs = sorted(set().union(*members))
+        values = [[member.get(epoch, np.nan) for epoch in epochs] for member in members]
+        curves.append(Curve(label(by, value), split, np.array(epochs), np.array(values, float)))
+    return curves
+
+
+def value_limits(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Axis limits that show every member that survived, or all members if none did."""
+    survivors = np.concatenate([curve.values[curve.survived].ravel() for curve in curves])
+    return padded_limits(survivors if survivors.size else np.concatenate([curve.values.ravel() for curve in curves]))
+
+
+def line_style(split: str, epochs: int, color: str) -> dict:
+    """Line2D properties: train solid with filled markers, test dashed with hollow ones, no markers on a long curve."""
+    marker = {"marker": "o", "markersize": 5, "markerfacecolor": color if split == "train" else "white"}
+    return {"color": color, "linestyle": LINESTYLES[split]} | (marker if epochs <= FEW else {})
+
+
+def draw_curve(axes: Axes, curve: Curve, color: str) -> None:
+    """Mean and range of the members that survived; each one that diverged on its own, up to a cross."""
+    style = line_style(curve.split, len(curve.epochs), color)
+    values = curve.values[curve.survived]
+    if len(values):
+        axes.plot(curve.epochs, values.mean(axis=0), **style, linewidth=1.8)
+    if len(values) > 1:
+        width = 4 if len(curve.epochs) == 1 else 0  # the band of a single epoch is only its outline
+        low, high = values.min(axis=0), values.max(axis=0)
+        axes.fill_between(curve.epochs, low, high, color=color, alpha=0.15, linewidth=width)
+    top = axes.get_ylim()[1]
+    for member in curve.values[~curve.survived]:
+        finite = np.flatnonzero(np.isfinite(member))
+        last = finite[-1] if finite.size else 0
+        height = np.fmin(member[last], top)  # a member that exploded, or never had a value, ends at the upper edge
+        axes.plot(curve.epochs, member, **style, linewidth=1)
+        axes.plot(curve.epochs[last], height, "x", color=color, markersize=8, markeredgewidth=2, clip_on=False)
+
+
+def loss_curves(history: Sequence[Mapping], by: str = "beta", colors: Mapping[str, str] | None = None) -> Figure:
+    """Loss, reconstruction and KL in nats per image against the epoch; loss = reconstruction + β KL.
+
+    Members with the same value of `by` share a colour: their mean, and a band from the lowest to the highest. A member
+    with a value that is not finite counts as diverged: it is drawn on its own, and a cross marks its last finite value.
+
+    Args:
+        history: one row per member, epoch and split ("train" or "test") with the keys member, epoch, split, `by`,
+            loss, reconstruction and kl.
+        by: the hyper-parameter that groups the members.
+        colors: label -> colour; the palette of the labels by default.
+    """
+    panels = [("loss", "Loss"), ("reconstruction", "Reconstruction"), ("kl", "KL")]
+    curves = {metric: group_curves(history, by, metric) for metric, _ in panels}
+    drawn = curves["loss"]
+    colors = resolve(colors, [curve.label for curve in drawn])
+    seeds = max(len(curve.values) for curve in drawn)
+    note = f"Mean over {seeds} seeds; bands reach from the lowest seed to the highest." if seeds > 1 else ""
+    figure = new_figure(WIDTH, 4.2, "Training curves: loss = reconstruction + β · KL", note)
+    for axes, (metric, title) in zip(figure.subplots(1, 3, sharex=True), panels, strict=True):
+        style_panel(axes, title, "epoch", NATS)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        axes.set_ylim(value_limits(curves[metric]))
+        for curve in curves[metric]:
+            draw_curve(axes, curve, colors[curve.label])
+    handles = legend_handles(drawn, colors)
+    columns = 1 if len(handles) <= 12 else 2
+    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=TEXT, ncols=columns)
+    return figure
+
+
+def legend_handles(curves: Sequence[Curve], colors: Mapping[str, str]) -> list[Line2D]:
+    """One legend for all panels: a colour per label, a line style per split, the cross if a member diverged."""
+    labels = dict.fromkeys(curve.label for curve in curves)
+    handles = [Line2D([], [], color=colors[name], linewidth=3, label=name) for name in labels]
+    splits = {curve.split: len(curve.epochs) for curve in curves}
+    handles += [Line2D([], [], label=split, **line_style(split, splits[split], GREY)) for split in splits]
+    if not all(curve.survived.all() for curve in curves):
+        handles.append(Line2D([], [], color=GREY, marker="x", linestyle="none", markeredgewidth=2, label="diverged"))
+    return handles

@@ -1,0 +1,121 @@
+"""What the latents carry: rate against distortion, and the KL of each latent dimension."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from jaxvae.plots.style import (
+    GREY,
+    LIGHT,
+    NATS,
+    TEXT,
+    WIDTH,
+    Figure,
+    grid_shape,
+    label,
+    new_figure,
+    padded_limits,
+    resolve,
+    style_panel,
+)
+
+
+def rate_distortion(points: Sequence[Mapping], by: str = "beta", colors: Mapping[str, str] | None = None) -> Figure:
+    """Each member's rate (KL) against its distortion (reconstruction), both in nats per image.
+
+    A line joins the means of the groups in ascending order of `by`. Along a grey diagonal reconstruction + KL, the
+    negative ELBO, is constant. Collapsed members are hollow; members that are not finite are counted, not drawn.
+    The plane is that of Alemi et al., "Fixing a Broken ELBO", 2018.
+
+    Args:
+        points: one row per member with the keys `by`, reconstruction, kl and collapsed (bool).
+        by: the hyper-parameter that groups the members.
+        colors: label -> colour; the palette of the labels by default.
+    """
+    values = sorted({point[by] for point in points})
+    colors = resolve(colors, [label(by, value) for value in values])
+    finite = [point for point in points if np.isfinite([point["kl"], point["reconstruction"]]).all()]
+    notes = ["Line: means. Grey diagonals: equal reconstruction + KL, its value at the right.\n"]
+    if any(point["collapsed"] for point in finite):
+        notes.append("Hollow: posterior collapse. ")
+    if len(finite) < len(points):
+        notes.append(f"Not shown: {len(points) - len(finite)} diverged.")
+    figure = new_figure(0.75 * WIDTH, 5.4, "Rate against distortion: what each nat of KL buys", "".join(notes))
+    axes = figure.subplots()
+    style_panel(axes, "", f"rate: KL ({NATS})", f"distortion: reconstruction ({NATS})")
+    axes.grid(visible=False)
+    axes.set_xlim(padded_limits([point["kl"] for point in finite], 0.15))
+    axes.set_ylim(padded_limits([point["reconstruction"] for point in finite], 0.15))
+    draw_diagonals(axes)
+    groups = {label(by, value): [point for point in finite if point[by] == value] for value in values}
+    places = {name: draw_group(axes, group, colors[name]) for name, group in groups.items() if group}
+    if places:
+        axes.plot(*np.transpose([place.mean(axis=0) for place in places.values()]), color=GREY, linewidth=1.2, zorder=2)
+    name_places(axes, {name: place.max(axis=0) for name, place in places.items()}, colors)
+    return figure
+
+
+def draw_group(axes: Axes, group: Sequence[Mapping], color: str) -> NDArray:
+    """A marker per member, hollow if it collapsed; returns their places [M, 2]."""
+    places = np.array([(point["kl"], point["reconstruction"]) for point in group])
+    for (x, y), point in zip(places, group, strict=True):
+        face = "white" if point["collapsed"] else color
+        axes.plot(x, y, "o", color=color, markerfacecolor=face, markersize=7, markeredgewidth=1.6, zorder=3)
+    return places
+
+
+def draw_diagonals(axes: Axes) -> None:
+    """Grey lines of constant x + y across the axes, with their sums where they leave on the right."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for total in MaxNLocator(8).tick_values(left + bottom, right + top):
+        axes.axline((right, total - right), slope=-1, color=LIGHT, linewidth=0.8, zorder=0)
+        if bottom <= total - right <= top:
+            style = {"textcoords": "offset points", "va": "center", "color": GREY, "fontsize": TEXT}
+            axes.annotate(f"{total:g}", (right, total - right), (3, 0), **style)
+
+
+def name_places(axes: Axes, places: Mapping[str, NDArray], colors: Mapping[str, str]) -> None:
+    """Write each name to the upper right of its place (x, y); one too close to the name before joins its text."""
+    spans = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
+    style = {"textcoords": "offset points", "fontsize": TEXT, "fontweight": "bold"}
+    previous, text = np.array([np.inf, np.inf]), None
+    for name, place in places.items():
+        if text is not None and np.hypot(*((place - previous) / spans)) < 0.05:
+            text.set_text(f"{text.get_text()}, {name}")
+        else:
+            previous, text = place, axes.annotate(name, tuple(place), (7, 4), color=colors[name], **style)
+
+
+def kl_per_dimension(
+    kl: Mapping[str, ArrayLike], active: Mapping[str, ArrayLike], colors: Mapping[str, str] | None = None
+) -> Figure:
+    """The KL of each latent dimension in nats per image, largest first; active dimensions filled, the others grey.
+
+    Args:
+        kl: label -> [Z], any order.
+        active: label -> [Z] bool in the order of `kl`.
+        colors: label -> colour; the palette of the labels by default.
+    """
+    colors = resolve(colors, kl)
+    rows, columns = grid_shape(len(kl))
+    title = "KL of each latent dimension, largest first"
+    note = "Filled: active dimensions. Grey: dimensions that ignore the image."
+    figure = new_figure(max(WIDTH * columns / 4, 6.0), 1.1 + 2.4 * rows, title, note)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in panels.flat[len(kl) :]:
+        axes.remove()
+    for index, (name, axes) in enumerate(zip(kl, panels.flat, strict=False)):
+        values, alive = np.asarray(kl[name], float), np.asarray(active[name], bool)
+        order = np.argsort(-values)
+        xlabel = "rank of latent dimension" if index + columns >= len(kl) else ""
+        style_panel(axes, f"{name}: {alive.sum()} of {alive.size} active", xlabel, "", colors[name])
+        if index % columns == 0:
+            axes.set_ylabel(f"KL ({NATS})", fontsize=TEXT)
+        faces = np.where(alive[order], colors[name], LIGHT)
+        axes.bar(np.arange(1, values.size + 1), values[order], color=faces, edgecolor=faces, width=0.7)
+        axes.set_xlim(0.2, values.size + 0.8)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return figure

@@ -1,0 +1,102 @@
+"""What all figures share: labels, colours, text sizes, panels, and writing a PNG."""
+
+import io
+import os
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from numpy.typing import ArrayLike
+
+DPI = 150
+WIDTH = 10.0  # inches, so 1500 pixels; at 1000 pixels the smallest text is still 12 pixels high
+TITLE, PANEL, TEXT = 14, 12, 10  # text sizes in points
+NATS = "nats per image"
+GREY, LIGHT = "#666666", "#cccccc"
+SYMBOLS = {"beta": "β", "variance": "σ²", "learning_rate": "learning rate"}
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure outside pyplot's global state that shows itself at the end of a notebook cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def label(by: str, value: float) -> str:
+    """The name of a group of members: `label("beta", 3.0)` is "β = 3"."""
+    return f"{SYMBOLS.get(by, by)} = {value:g}"
+
+
+def palette(labels: Iterable[str]) -> dict[str, str]:
+    """One colour per label, dark to bright in the order given; repeated labels count once.
+
+    The perceptually ordered, colour-blind safe `plasma`, without its yellow end, which does not show on white.
+    """
+    names = list(dict.fromkeys(labels))
+    return {
+        name: to_hex(colormaps["plasma"](x)) for name, x in zip(names, np.linspace(0.02, 0.7, len(names)), strict=True)
+    }
+
+
+def resolve(colors: Mapping[str, str] | None, labels: Iterable[str]) -> Mapping[str, str]:
+    """The caller's colours, or the palette of these labels."""
+    return palette(labels) if colors is None else colors
+
+
+def new_figure(width: float, height: float, title: str, note: str = "") -> Figure:
+    """A white figure of width x height inches with a bold title above and a grey reading aid below, wrapped to fit."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    figure.suptitle(textwrap.fill(title, int(9 * width)), fontsize=TITLE, fontweight="bold")
+    if note:
+        lines = [textwrap.fill(line, int(14 * width)) for line in note.splitlines()]
+        figure.supxlabel("\n".join(lines), fontsize=TEXT, color=GREY)
+    return figure
+
+
+def style_panel(axes: Axes, title: str, xlabel: str, ylabel: str, color: str = "black") -> None:
+    """Title, axis labels and a light frame, the same in every chart."""
+    axes.set_title(title, fontsize=PANEL, color=color, fontweight="bold", pad=9)
+    axes.set_xlabel(xlabel, fontsize=TEXT)
+    axes.set_ylabel(ylabel, fontsize=TEXT)
+    axes.tick_params(labelsize=TEXT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#eeeeee", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def padded_limits(values: ArrayLike, fraction: float = 0.05) -> tuple[float, float]:
+    """Axis limits around the finite values with a margin, which is never zero; (0, 1) if there are none."""
+    finite = np.asarray(values, float)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = finite.min(), finite.max()
+    margin = fraction * (high - low) or 0.05 * abs(high) or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def grid_shape(count: int, widest: int = 4) -> tuple[int, int]:
+    """Rows and columns for `count` panels: side by side up to `widest`, then even rows."""
+    rows = -(-count // widest)
+    return rows, -(-count // rows)
+
+
+def png(figure: matplotlib.figure.Figure) -> bytes:
+    """The figure as a PNG file at its own dpi, cropped to its contents."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi="figure", bbox_inches="tight", pad_inches=0.12)
+    return buffer.getvalue()
+
+
+def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:
+    """Write the figure as PNG. Atomic: a reader sees the old file or the whole new one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(png(figure))
+    os.replace(temporary, path)

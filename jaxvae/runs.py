@@ -1,0 +1,136 @@
+"""A run folder: settings, metrics, summary, figures, checkpoints. Every file is replaced whole, never half written."""
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import secrets
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import jaxvae
+from jaxvae.data.dataset import Dataset
+from jaxvae.errors import ConfigError, RunFolderError
+from jaxvae.fit import Row
+
+COLUMNS = (
+    *("member", "seed", "learning_rate", "beta", "variance", "epoch", "split", "loss", "reconstruction", "kl"),
+    *("mse", "ssim", "active_units", "collapsed", "alive"),
+)
+
+
+def new_folder(experiment: str, out: Path | None) -> Path:
+    """Make `out`, or `results/<experiment>/<UTC time>-<id>`; a folder that holds anything is never written to.
+
+    Raises:
+        ConfigError: `out` exists and is not an empty folder.
+        RunFolderError: it cannot be made.
+    """
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    folder = out or Path("results") / experiment / stamp
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"out is {folder}, which is not empty; name a new folder, or continue with --resume")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be used as run folder: {error.strerror}") from error
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by strict JSON: NaN and infinities, which JSON lacks, become null."""
+    write_text(path, json.dumps(_strict(value), indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a run.
+
+    Raises:
+        RunFolderError: it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise RunFolderError(f"{path}: not valid JSON: {error}") from error
+
+
+def write_metrics(path: Path, history: Sequence[Row]) -> None:
+    """`metrics.csv`: one line per member, epoch and split; floats with all their digits; empty where undefined."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, buffer.getvalue())
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers may depend on beside the settings: versions, machine, device, commit."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "dm-pix")
+    device = jax.devices()[0]
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {"jaxvae": jaxvae.__version__, **{name: version(name) for name in packages}},
+        "platform": platform.platform(),
+        "backend": device.platform,
+        "device": device.device_kind,
+        "device_count": jax.device_count(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def dataset_record(dataset: Dataset) -> dict[str, Any]:
+    """Name, origin, sizes and checksums of the data."""
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "train": len(dataset.train.image),
+        "test": len(dataset.test.image),
+        "sha256": dataset.sha256,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, marked where it has changes; None for an installed package."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        git = ("git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        return subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

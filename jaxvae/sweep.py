@@ -1,0 +1,117 @@
+"""The member axis: K models that differ in scalars and seeds, trained as one compiled program.
+
+Members are independent, so any function of one member becomes a function of K by `over_members`: a `lax.map` whose
+`chunk` says how many run side by side. A chunk of 1 is a scan, one member after the other, the fast form on a CPU,
+whose caches a single member already fills; a chunk of K is a `vmap`, the fast form on an accelerator; anything between
+is what fits its memory. The numbers are the same to rounding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxvae.config import MemberAxis
+from jaxvae.data.dataset import Split
+from jaxvae.losses import Reconstruction
+from jaxvae.metrics import Evaluation, evaluate
+from jaxvae.models import VAE
+from jaxvae.train import TrainStep, init_state, train_epoch
+from jaxvae.types import Hparams, Terms, TrainState
+
+HPARAMS = tuple(field.name for field in fields(Hparams))
+
+
+@dataclass(frozen=True)
+class Members:
+    """K members: their hyper-parameters, a float32 array [K] each, and their seeds."""
+
+    hparams: Hparams
+    seeds: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def keys(self) -> Array:
+        """One key per member [K]. Members of one seed share initialization, order and noise: a paired comparison."""
+        return jax.vmap(jax.random.key)(jnp.asarray(self.seeds, jnp.uint32))
+
+    def describe(self, member: int) -> dict[str, float | int]:
+        """The columns that name a member in tables."""
+        scalars = {name: float(f"{float(getattr(self.hparams, name)[member]):.7g}") for name in HPARAMS}
+        return {"member": member, "seed": self.seeds[member], **scalars}
+
+
+def grid(*, seeds: Sequence[int] = (0,), **scalars: float | Sequence[float]) -> Members:
+    """Every combination of the scalars' values and the seeds, seeds varying fastest.
+
+    `grid(beta=(1, 4), seeds=(0, 1))` has 4 members; scalars that are not named keep the defaults of `Hparams`.
+    """
+    defaults = Hparams()
+    axes = [np.atleast_1d(scalars.pop(name, getattr(defaults, name))) for name in HPARAMS]
+    if scalars:
+        raise TypeError(f"no such hyper-parameter: {', '.join(scalars)}; there are {', '.join(HPARAMS)}")
+    *values, member_seeds = zip(*product(*axes, seeds), strict=True)
+    hparams = Hparams(**{name: jnp.asarray(v, jnp.float32) for name, v in zip(HPARAMS, values, strict=True)})
+    return Members(hparams, tuple(int(seed) for seed in member_seeds))
+
+
+def over_members(function: Callable, chunk: int) -> Callable:
+    """`function` of one member, mapped over the leading axis [K] of its arguments, `chunk` members at a time."""
+
+    def mapped(*arguments):
+        return lax.map(lambda member: function(*member), arguments, batch_size=chunk if chunk > 1 else None)
+
+    return mapped
+
+
+def member_chunk(axis: MemberAxis, count: int, memory_of_one: Callable[[], int]) -> int:
+    """How many of `count` members run side by side: 1 for a scan, else as many as fit the device's free memory.
+
+    `memory_of_one` gives the bytes that one member needs; it is asked only where the device reports a limit.
+    """
+    if axis == "scan" or (axis == "auto" and jax.default_backend() == "cpu"):
+        return 1
+    stats = jax.local_devices()[0].memory_stats()
+    if not stats or "bytes_limit" not in stats:
+        return count
+    free = stats["bytes_limit"] - stats["bytes_in_use"]
+    return max(1, min(count, int(0.8 * free) // memory_of_one()))
+
+
+@partial(jax.jit, static_argnames=("model", "image_shape", "chunk"))
+def init_members(
+    model: VAE, keys: Array, hparams: Hparams, *, image_shape: tuple[int, int, int], chunk: int
+) -> TrainState:
+    """The first state of K members, each from its own key; leading axis [K]."""
+    return over_members(partial(init_state, model, image_shape), chunk)(keys, hparams)
+
+
+@partial(jax.jit, static_argnames=("train_step", "batch_size", "chunk"), donate_argnames="state")
+def train_members(
+    train_step: TrainStep, state: TrainState, split: Split, keys: Array, *, batch_size: int, chunk: int
+) -> tuple[TrainState, Terms]:
+    """One epoch of K members: the new states (the old ones are donated) and the terms of every step [K, S]."""
+
+    def one_member(state: TrainState, key: Array) -> tuple[TrainState, Terms]:
+        return train_epoch(train_step, state, split, key, batch_size=batch_size)
+
+    return over_members(one_member, chunk)(state, keys)
+
+
+@partial(jax.jit, static_argnames=("model", "reconstruction", "chunk"))
+def evaluate_members(
+    model: VAE, reconstruction: Reconstruction, state: TrainState, split: Split, keys: Array, *, chunk: int
+) -> Evaluation:
+    """Evaluate K members on `split`; leading axis [K]."""
+
+    def one_member(state: TrainState, key: Array) -> Evaluation:
+        return evaluate(model, reconstruction, state.params, state.hparams, split, key)
+
+    return over_members(one_member, chunk)(state, keys)

@@ -1,0 +1,52 @@
+"""The closing table of a sweep: one line per value of the swept scalar, mean and deviation over the seeds."""
+
+from collections.abc import Sequence
+from typing import TextIO
+
+import numpy as np
+
+from jaxvae.fit import Row
+
+HEADER = ("members", "train loss", "test loss", "reconstruction", "KL", "MSE", "SSIM", "active units", "remarks")
+
+
+def results_table(history: Sequence[Row], by: str = "beta") -> tuple[list[str], list[list[str]]]:
+    """Header and rows at the last epoch; diverged members are counted, and left out of the means."""
+    newest = [row for row in history if row["epoch"] == history[-1]["epoch"]]
+    rows = []
+    for value in dict.fromkeys(row[by] for row in newest):
+        group = [row for row in newest if row[by] == value]
+        alive = [row for row in group if row["alive"]]
+        test = [row for row in alive if row["split"] == "test"]
+        count = len(group) // 2
+        train = [row for row in alive if row["split"] == "train"]
+        cells = [f"{value:g}", str(count), spread(train, "loss", 2)]
+        for name, digits in (("loss", 2), ("reconstruction", 2), ("kl", 2), ("mse", 4), ("ssim", 3)):
+            cells.append(spread(test, name, digits))
+        rows.append([*cells, spread(test, "active_units", 0), remarks(test, count)])
+    return [by, *HEADER], rows
+
+
+def spread(rows: Sequence[Row], name: str, digits: int) -> str:
+    """Mean, and the sample's standard deviation where there are several values."""
+    values = [float(row[name]) for row in rows]
+    if not values:
+        return "-"
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"
+
+
+def remarks(test: Sequence[Row], count: int) -> str:
+    """What the means hide: members that diverged or collapsed."""
+    collapsed, diverged = sum(bool(row["collapsed"]) for row in test), count - len(test)
+    found = [f"{n} of {count} {what}" for n, what in ((diverged, "diverged"), (collapsed, "collapsed")) if n]
+    return ", ".join(found)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> None:
+    """Columns aligned for a terminal, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for line in (header, ["-" * width for width in widths], *rows):
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        cells[-1] = line[-1] if line[-1].strip("-") or not line[-1] else cells[-1]
+        print("  ".join(cells).rstrip(), file=stream)

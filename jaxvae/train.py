@@ -1,0 +1,86 @@
+"""Training one member: its first state, one step, one epoch. `jaxvae.sweep` adds the member axis around these."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from jaxvae.batches import epoch_order, gather
+from jaxvae.data.dataset import Split
+from jaxvae.losses import Reconstruction
+from jaxvae.models import VAE
+from jaxvae.objective import example_keys, negative_elbo
+from jaxvae.types import Batch, Hparams, Terms, TrainState
+
+TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Terms]]
+
+ADAM = optax.scale_by_adam()
+"""Adam's direction with PyTorch's defaults (0.9, 0.999, 1e-8); the step multiplies it by `-hparams.learning_rate`."""
+
+
+def init_state(
+    model: VAE,
+    image_shape: tuple[int, int, int],
+    key: Array,
+    hparams: Hparams,
+    optimizer: optax.GradientTransformation = ADAM,
+) -> TrainState:
+    """Parameters drawn with `key`, a fresh optimizer, step 0."""
+    params_key, sample_key = jax.random.split(key)
+    params = model.init(params_key, jnp.zeros(image_shape), sample_key)["params"]
+    hparams = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hparams)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), hparams, jnp.array(True))
+
+
+@lru_cache
+def make_train_step(
+    model: VAE, reconstruction: Reconstruction, optimizer: optax.GradientTransformation = ADAM
+) -> TrainStep:
+    """`(state, batch, key) -> (state, terms)`, pure: `jit` it, `scan` over it, `vmap` it over members.
+
+    The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
+    that would make anything non-finite is not taken: the state stays as it was and `alive` turns False for good.
+    """
+
+    def mean_terms(params: dict, batch: Batch, key: Array, hparams: Hparams) -> tuple[Array, Terms]:
+        keys = example_keys(key, len(batch.weight))
+        one_example = jax.vmap(negative_elbo, in_axes=(None, None, None, 0, 0, None))
+        terms = one_example(model, reconstruction, params, batch.image, keys, hparams)
+        means = Terms(*(jnp.sum(batch.weight * term) / jnp.sum(batch.weight) for term in terms))
+        return means.loss, means
+
+    def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Terms]:
+        gradients, terms = jax.grad(mean_terms, has_aux=True)(state.params, batch, key, state.hparams)
+        direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates = jax.tree.map(lambda d: -state.hparams.learning_rate * d, direction)
+        new = state.replace(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+        alive = state.alive & all_finite((terms, new.params, new.opt_state))
+        kept = jax.tree.map(lambda after, before: jnp.where(alive, after, before), new, state)
+        return kept.replace(alive=alive), terms
+
+    return train_step
+
+
+def all_finite(tree) -> Array:
+    """Whether no leaf holds a NaN or an infinity; a scalar bool."""
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).all()
+
+
+def train_epoch(
+    train_step: TrainStep, state: TrainState, split: Split, key: Array, *, batch_size: int
+) -> tuple[TrainState, Terms]:
+    """Every example of `split` once, in an order and with noise drawn from `key`: one `lax.scan` over the steps.
+
+    Returns the new state and the terms of each step [S] (means over the step's examples, nats per image).
+    """
+    order_key, noise_key = jax.random.split(key)
+    order = epoch_order(len(split.image), batch_size, order_key)
+
+    def step(state: TrainState, inputs: tuple[Array, Array, Array]) -> tuple[TrainState, Terms]:
+        number, index, weight = inputs
+        return train_step(state, gather(split, index, weight), jax.random.fold_in(noise_key, number))
+
+    return lax.scan(step, state, (jnp.arange(len(order.index)), *order))

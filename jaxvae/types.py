@@ -1,0 +1,51 @@
+"""The pytrees that every other module passes on. Shapes are written for one member; a sweep adds a leading axis [K]."""
+
+from typing import NamedTuple
+
+import optax
+from flax import struct
+from jax import Array
+from jax.typing import ArrayLike
+
+
+class Batch(NamedTuple):
+    """Examples of one step."""
+
+    image: Array  # [B, H, W, C] float32 in [0, 1]
+    label: Array  # [B] int32
+    weight: Array  # [B] float32: 1 for a real example, 0 for the padding of an epoch's last batch
+
+
+class Posterior(NamedTuple):
+    """The diagonal Gaussian q(z|x)."""
+
+    mean: Array  # [..., Z]
+    logvar: Array  # [..., Z] natural logarithm of the variance, bounded by `jaxvae.models.vae.LOGVAR_BOUND`
+
+
+class Terms(NamedTuple):
+    """The negative ELBO of one example and its two parts, in nats: loss = reconstruction + beta * kl."""
+
+    loss: Array
+    reconstruction: Array
+    kl: Array
+
+
+@struct.dataclass
+class Hparams:
+    """Scalars that the compiled program takes as inputs: a leading axis [K] turns one run into a sweep."""
+
+    learning_rate: ArrayLike = 1e-3
+    beta: ArrayLike = 1.0
+    variance: ArrayLike = 0.5  # of the Gaussian decoder; 0.5 makes squared error / (2 variance) the plain squared error
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that a training step changes, and the hyper-parameters that it must not."""
+
+    step: Array  # int32: updates done; stops counting when the member dies
+    params: dict
+    opt_state: optax.OptState
+    hparams: Hparams
+    alive: Array  # bool: False from the first non-finite update on; the state stays as it was before that update

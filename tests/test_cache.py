@@ -1,0 +1,19 @@
+from pathlib import Path
+
+from jaxvae.cache import cache_dir
+
+
+def test_follows_xdg_cache_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / "jaxvae"
+    assert not cache_dir().exists()
+
+
+def test_ignores_unset_empty_and_relative_xdg_cache_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = Path(tmp_path) / ".cache" / "jaxvae"
+    for value in ("", "relative/cache"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert cache_dir() == expected
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_dir() == expected

@@ -1,0 +1,372 @@
+"""Figures, checked by what is drawn: pixels of the tiles, data of lines and bars, colours, texts, the saved file."""
+
+import io
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from jaxvae import plots
+from jaxvae.plots.curves import group_curves
+from jaxvae.plots.pictures import fold
+from jaxvae.plots.style import grid_shape, padded_limits
+
+
+def make_history(betas, seeds=1, epochs=3, bad=()):
+    """Rows with reconstruction 100 + member, KL 10 and their loss; members in `bad` are NaN after the first epoch."""
+    rows = []
+    members = [(beta, seed) for beta in betas for seed in range(seeds)]
+    for member, (beta, seed) in enumerate(members):
+        for epoch in range(1, epochs + 1):
+            reconstruction = np.nan if member in bad and epoch > 1 else 100.0 + member
+            terms = {"loss": reconstruction + 10 * beta, "reconstruction": reconstruction, "kl": 10.0}
+            for split in ("train", "test"):
+                rows.append({"member": member, "seed": seed, "beta": beta, "epoch": epoch, "split": split, **terms})
+    return rows
+
+
+def make_points(betas, collapsed=()):
+    return [
+        {
+            "beta": beta,
+            "seed": 0,
+            "kl": 20 / beta,
+            "reconstruction": 80 + beta,
+            "collapsed": beta in collapsed,
+            "loss": 1,
+        }
+        for beta in betas
+    ]
+
+
+def make_images(names, *shape):
+    return {name: np.random.default_rng(0).random(shape, np.float32) for name in names}
+
+
+def make_all(betas, channels=1):
+    """Every figure of a sweep over `betas`, by name."""
+    names = [plots.label("beta", beta) for beta in betas]
+    size = (6, 6, channels)
+    kl = {name: np.array([0.5, 2.0, 0.0]) for name in names}
+    images = make_images(names, 4, *size)
+    return {
+        "loss": plots.loss_curves(make_history(betas)),
+        "rate": plots.rate_distortion(make_points(betas)),
+        "kl": plots.kl_per_dimension(kl, {name: values > 0.1 for name, values in kl.items()}),
+        "reconstructions": plots.reconstructions(images[names[0]], images),
+        "samples": plots.samples(images),
+        "traversals": plots.traversals(make_images(names, 3, 5, *size), np.linspace(-3, 3, 5), kl),
+        "manifold": plots.manifold(make_images(names, 4, 4, *size), [0.05, 0.35, 0.65, 0.95]),
+    }
+
+
+def picture(axes):
+    return np.asarray(axes.get_images()[0].get_array())
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
+
+
+def read(png):
+    return matplotlib.image.imread(io.BytesIO(png), format="png")
+
+
+class TestTile:
+    def test_puts_each_pixel_in_its_place(self):
+        a, b = [[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]
+        grid = np.array([[a, b], [b, a]])[..., None]
+        expected = [
+            [0.1, 0.2, 1.0, 0.5, 0.6],
+            [0.3, 0.4, 1.0, 0.7, 0.8],
+            [1.0, 1.0, 1.0, 1.0, 1.0],
+            [0.5, 0.6, 1.0, 0.1, 0.2],
+            [0.7, 0.8, 1.0, 0.3, 0.4],
+        ]
+        np.testing.assert_allclose(plots.tile(grid, gap=1)[..., 0], expected, rtol=1e-6)
+
+    def test_without_gap_and_not_square(self):
+        grid = np.arange(12.0).reshape(1, 2, 2, 3, 1) / 12
+        expected = np.array([[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11]]) / 12
+        np.testing.assert_allclose(plots.tile(grid, gap=0)[..., 0], expected, rtol=1e-6)
+
+    def test_keeps_channels(self):
+        grid = np.zeros((1, 2, 1, 1, 3))
+        grid[0, 1, 0, 0] = [0.2, 0.4, 0.6]
+        np.testing.assert_allclose(plots.tile(grid)[0], [[0, 0, 0], [1, 1, 1], [0.2, 0.4, 0.6]], rtol=1e-6)
+
+    def test_clips_and_greys_out_nan(self):
+        grid = np.array([-1.0, 2.0, np.nan]).reshape(1, 3, 1, 1, 1)
+        np.testing.assert_array_equal(plots.tile(grid, gap=0).ravel(), [0.0, 1.0, 0.5])
+
+    def test_fold_fills_the_last_row_with_white(self):
+        folded = fold(np.array([0.1, 0.2, 0.3]).reshape(3, 1, 1, 1), columns=2)
+        np.testing.assert_allclose(folded[..., 0, 0, 0], [[0.1, 0.2], [0.3, 1.0]], rtol=1e-6)
+
+
+class TestStyle:
+    def test_label(self):
+        assert plots.label("beta", 3.0) == "β = 3"
+        assert plots.label("learning_rate", 1e-3) == "learning rate = 0.001"
+        assert plots.label("white_weight", 0.5) == "white_weight = 0.5"
+
+    def test_palette_is_ordered_from_dark_to_bright_and_readable_on_white(self):
+        colors = plots.palette(f"β = {beta}" for beta in range(16))
+        channels = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors.values()])
+        luminance = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ [
+            0.2126,
+            0.7152,
+            0.0722,
+        ]
+        assert (np.diff(luminance) > 0).all()
+        assert 1.05 / (luminance.max() + 0.05) > 2.4  # contrast with white
+        assert len(set(colors.values())) == 16
+
+    def test_palette_counts_a_repeated_label_once(self):
+        assert plots.palette(["a", "b", "a"]) == plots.palette(["a", "b"])
+
+    @pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (4, (1, 4)), (5, (2, 3)), (8, (2, 4)), (16, (4, 4))])
+    def test_grid_shape(self, count, shape):
+        assert grid_shape(count) == shape
+
+    def test_padded_limits(self):
+        assert padded_limits([0.0, np.nan, 10.0], 0.1) == (-1.0, 11.0)
+        assert padded_limits([100.0]) == (95.0, 105.0)
+        assert padded_limits([0.0]) == (-1.0, 1.0)
+        assert padded_limits([np.nan]) == (0.0, 1.0)
+
+    def test_a_label_has_the_same_colour_in_every_figure(self):
+        betas = [1.0, 2.0, 4.0]
+        names = [plots.label("beta", beta) for beta in betas]
+        figures = make_all(betas)
+        expected = plots.palette(names)
+        legend = figures["loss"].legends[0]
+        assert {
+            text.get_text(): to_hex(line.get_color())
+            for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+            if text.get_text() in names
+        } == expected
+        assert {
+            text.get_text(): text.get_color() for text in figures["rate"].axes[0].texts if "β" in text.get_text()
+        } == (expected)
+        for name in ("samples", "traversals", "manifold"):
+            assert {axes.get_title(): axes.title.get_color() for axes in figures[name].axes} == expected
+        assert [axes.title.get_color() for axes in figures["kl"].axes] == list(expected.values())
+        rows = figures["reconstructions"].axes[0].get_yticklabels()
+        assert {row.get_text(): row.get_color() for row in rows[1:]} == expected
+
+    def test_given_colours_win(self):
+        images = make_images(["β = 2"], 4, 6, 6, 1)
+        assert plots.samples(images, colors={"β = 2": "#123456"}).axes[0].title.get_color() == "#123456"
+
+
+class TestLossCurves:
+    def test_groups_members_by_value_and_split(self):
+        curves = group_curves(make_history([4.0, 1.0], seeds=2), "beta", "reconstruction")
+        assert [(curve.label, curve.split) for curve in curves] == [
+            ("β = 1", "train"),
+            ("β = 1", "test"),
+            ("β = 4", "train"),
+            ("β = 4", "test"),
+        ]
+        np.testing.assert_array_equal(curves[0].epochs, [1, 2, 3])
+        np.testing.assert_array_equal(curves[0].values, [[102.0] * 3, [103.0] * 3])
+
+    def test_draws_the_mean_and_the_range_of_the_seeds(self):
+        axes = plots.loss_curves(make_history([1.0], seeds=3)).axes[1]
+        train, test = axes.get_lines()
+        np.testing.assert_array_equal(train.get_xydata(), [[1, 101], [2, 101], [3, 101]])
+        assert (train.get_linestyle(), test.get_linestyle()) == ("-", "--")
+        heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == (100, 102)
+
+    def test_one_line_per_group_and_split_and_bands_only_for_several_seeds(self):
+        figure = plots.loss_curves(make_history([1.0, 2.0, 3.0, 4.0]))
+        assert [len(axes.get_lines()) for axes in figure.axes] == [8, 8, 8]
+        assert [len(axes.collections) for axes in figure.axes] == [0, 0, 0]
+
+    def test_axes_have_units(self):
+        figure = plots.loss_curves(make_history([1.0]))
+        assert [axes.get_title() for axes in figure.axes] == ["Loss", "Reconstruction", "KL"]
+        assert {axes.get_ylabel() for axes in figure.axes} == {"nats per image"}
+        assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
+
+    def test_a_diverged_member_leaves_the_mean_and_ends_with_a_cross(self):
+        figure = plots.loss_curves(make_history([1.0], seeds=2, bad={1}))
+        axes = figure.axes[1]
+        means = [line for line in axes.get_lines() if line.get_linewidth() == 1.8]
+        crosses = [line for line in axes.get_lines() if line.get_marker() == "x"]
+        np.testing.assert_array_equal(means[0].get_ydata(), [100, 100, 100])
+        assert [cross.get_xydata().tolist() for cross in crosses] == [[[1, 101]], [[1, 101]]]
+        assert "diverged" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+    def test_an_explosion_does_not_set_the_scale(self):
+        history = make_history([1.0, 2.0], bad={1})
+        history = [row | {"reconstruction": 1e9} if row["beta"] == 2 and row["epoch"] == 1 else row for row in history]
+        axes = plots.loss_curves(history).axes[1]
+        top = axes.get_ylim()[1]
+        crosses = [line for line in axes.get_lines() if line.get_marker() == "x"]
+        assert top < 200
+        assert [cross.get_ydata()[0] for cross in crosses] == [top, top]
+
+    def test_nothing_but_nan(self):
+        history = [row | {"loss": np.nan} for row in make_history([1.0])]
+        assert plots.png(plots.loss_curves(history))
+
+    def test_one_epoch_shows_markers_at_epoch_one(self):
+        axes = plots.loss_curves(make_history([1.0, 2.0], seeds=2, epochs=1)).axes[0]
+        assert {line.get_marker() for line in axes.get_lines()} == {"o"}
+        assert [tick for tick in axes.get_xticks() if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]] == [1]
+
+    def test_many_epochs_show_no_markers(self):
+        axes = plots.loss_curves(make_history([1.0], epochs=100)).axes[0]
+        assert {line.get_marker() for line in axes.get_lines()} == {"None"}
+
+    def test_groups_by_another_hyperparameter(self):
+        history = [row | {"learning_rate": 0.001} for row in make_history([1.0])]
+        assert "learning rate = 0.001" in texts(plots.loss_curves(history, by="learning_rate"))
+
+
+class TestRateDistortion:
+    def test_one_marker_per_member_and_the_means_joined(self):
+        points = make_points([1.0, 2.0, 1.0]) + make_points([4.0])
+        points[2]["kl"] = 30.0
+        lines = plots.rate_distortion(points).axes[0].get_lines()
+        markers = sorted(tuple(line.get_xydata()[0]) for line in lines if line.get_marker() == "o")
+        assert markers == [(5, 84), (10, 82), (20, 81), (30, 81)]
+        (joined,) = [line for line in lines if len(line.get_xdata()) == 3]
+        np.testing.assert_array_equal(joined.get_xydata(), [[25, 81], [10, 82], [5, 84]])
+
+    def test_collapsed_members_are_hollow_and_explained(self):
+        figure = plots.rate_distortion(make_points([1.0, 4.0], collapsed={4.0}))
+        faces = [line.get_markerfacecolor() for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+        assert (faces[0] == "white", faces[1] == "white") == (False, True)
+        assert "Hollow: posterior collapse" in figure.get_supxlabel()
+
+    def test_a_diverged_member_is_counted_not_drawn(self):
+        points = make_points([1.0, 2.0])
+        points[1]["kl"] = float("nan")
+        figure = plots.rate_distortion(points)
+        assert len([line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]) == 1
+        assert "Not shown: 1 diverged." in figure.get_supxlabel()
+
+    def test_names_that_would_overlap_share_a_text(self):
+        points = make_points([1.0, 8.0, 16.0])
+        for point in points[1:]:
+            point.update(kl=0.0, reconstruction=200.0)
+        names = [text for text in texts(plots.rate_distortion(points)) if "β" in text]
+        assert names == ["β = 1", "β = 8, β = 16"]
+
+    def test_a_diagonal_label_is_the_sum_of_its_coordinates(self):
+        axes = plots.rate_distortion(make_points([1.0, 2.0, 4.0])).axes[0]
+        sums = [text for text in axes.texts if "β" not in text.get_text()]
+        assert sums
+        assert all(float(text.get_text()) == pytest.approx(sum(text.xy)) for text in sums)
+
+    def test_axes_have_units(self):
+        axes = plots.rate_distortion(make_points([1.0])).axes[0]
+        assert axes.get_xlabel() == "rate: KL (nats per image)"
+        assert axes.get_ylabel() == "distortion: reconstruction (nats per image)"
+
+    def test_all_members_diverged(self):
+        points = [point | {"kl": np.nan} for point in make_points([1.0, 2.0])]
+        assert plots.png(plots.rate_distortion(points))
+
+
+class TestKlPerDimension:
+    def test_bars_are_sorted_and_the_active_ones_filled(self):
+        figure = plots.kl_per_dimension({"β = 1": [0.0, 3.0, 0.2, 1.0]}, {"β = 1": [False, True, False, True]})
+        (axes,) = figure.axes
+        color, grey = plots.palette(["β = 1"])["β = 1"], "#cccccc"
+        assert [bar.get_height() for bar in axes.patches] == [3.0, 1.0, 0.2, 0.0]
+        assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == [color, color, grey, grey]
+        assert axes.get_title() == "β = 1: 2 of 4 active"
+        assert axes.get_ylabel() == "KL (nats per image)"
+
+    def test_members_share_the_scale(self):
+        kl = {"β = 1": [5.0, 1.0], "β = 4": [1.0, 0.0]}
+        figure = plots.kl_per_dimension(kl, {name: [True, True] for name in kl})
+        assert len({axes.get_ylim() for axes in figure.axes}) == 1
+
+    def test_nan_draws_nothing(self):
+        figure = plots.kl_per_dimension({"β = 1": [np.nan, np.nan]}, {"β = 1": [False, False]})
+        assert plots.png(figure)
+
+
+class TestPictures:
+    def test_reconstructions_stand_below_their_originals(self):
+        original = np.zeros((3, 2, 2, 1))
+        figure = plots.reconstructions(original, {"a": original + 0.25, "b": original + 0.75})
+        (axes,) = figure.axes
+        expected = [0.0, 0.0, 1.0, 0.25, 0.25, 1.0, 0.75, 0.75]
+        np.testing.assert_allclose(picture(axes)[:, 0], expected)
+        assert [text.get_text() for text in axes.get_yticklabels()] == ["original", "a", "b"]
+        np.testing.assert_allclose(axes.get_yticks(), [0.5, 3.5, 6.5])
+
+    def test_samples_make_a_square(self):
+        images = np.arange(36.0).reshape(36, 1, 1, 1) / 36
+        (axes,) = plots.samples({"a": images}).axes
+        np.testing.assert_allclose(picture(axes)[::2, ::2], images.reshape(6, 6), rtol=1e-6)
+
+    def test_traversals_print_positions_and_kl(self):
+        images = {"a": np.zeros((2, 3, 4, 4, 1)), "b": np.zeros((2, 3, 4, 4, 1))}
+        figure = plots.traversals(images, [-3, 0, 3], {"a": [5.125, 0.5], "b": [4, 0]})
+        first, second = figure.axes
+        assert [text.get_text() for text in first.get_xticklabels()] == ["−3", "0", "3"]
+        assert [text.get_text() for text in first.get_yticklabels()] == ["5.12", "0.50"]
+        assert [text.get_text() for text in second.get_yticklabels()] == ["4.00", "0.00"]
+
+    def test_manifold_grows_to_the_right_and_upwards(self):
+        images = np.arange(4.0).reshape(2, 2, 1, 1, 1) / 4  # [z2, z1]
+        (axes,) = plots.manifold({"a": images}, [0.1, 0.9]).axes
+        np.testing.assert_allclose(picture(axes)[::2, ::2], [[0.5, 0.75], [0.0, 0.25]])
+        places = {text.get_text(): tick for tick, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)}
+        assert places == {"10%": 2, "90%": 0}  # image rows count downwards
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("z₁", "z₂")
+
+    def test_grey_images_are_white_ink_on_black(self):
+        (axes,) = plots.samples({"a": np.zeros((1, 4, 4, 1))}).axes
+        image = axes.get_images()[0]
+        assert image.get_cmap().name == "gray"
+        assert image.get_clim() == (0, 1)
+
+    def test_colour_images_keep_their_colour(self):
+        (axes,) = plots.samples({"a": np.full((1, 4, 4, 3), [0.25, 0.5, 0.75])}).axes
+        np.testing.assert_allclose(picture(axes)[0, 0], [0.25, 0.5, 0.75])
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("betas", "channels"), [([1.0], 1), ([1.0, 4.0], 3), (np.linspace(0.25, 4, 16), 1)], ids=["one", "rgb", "16"]
+    )
+    def test_every_figure_saves_at_a_readable_size(self, tmp_path, betas, channels):
+        for name, figure in make_all(betas, channels).items():
+            path = tmp_path / f"{name}.png"
+            plots.save(figure, path)
+            height, width, _ = matplotlib.image.imread(path).shape
+            assert 400 <= width <= 1700, name
+            assert 150 <= height <= 2600, name
+        assert len(list(tmp_path.iterdir())) == 7  # no temporary file stays
+
+    def test_the_border_is_white_so_nothing_is_cut(self):
+        for name, figure in make_all([1.0, 4.0]).items():
+            image = read(plots.png(figure))
+            edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+            assert (edges == 1).all(), name
+
+    def test_save_replaces_the_old_file(self, tmp_path):
+        path = tmp_path / "figure.png"
+        path.write_bytes(b"old")
+        plots.save(plots.rate_distortion(make_points([1.0])), path)
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+    def test_a_notebook_shows_the_figure(self):
+        assert plots.rate_distortion(make_points([1.0]))._repr_png_().startswith(b"\x89PNG")
+
+    def test_imports_neither_pyplot_nor_jax(self):
+        code = "import sys, jaxvae.plots; print('matplotlib.pyplot' in sys.modules, 'jax' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["False", "False"]
