@@ -183,6 +183,10 @@ class TestLossCurves:
         heights = axes.collections[0].get_paths()[0].vertices[:, 1]
         assert (heights.min(), heights.max()) == (100, 102)
 
+    def test_the_note_counts_the_seeds_of_a_mean(self):
+        figure = plots.loss_curves(make_history([1.0, 2.0], seeds=5, bad={0}))
+        assert figure.get_supxlabel().startswith("Mean over 4 or 5 seeds;")
+
     def test_one_line_per_group_and_split_and_bands_only_for_several_seeds(self):
         figure = plots.loss_curves(make_history([1.0, 2.0, 3.0, 4.0]))
         assert [len(axes.get_lines()) for axes in figure.axes] == [8, 8, 8]
@@ -200,8 +204,15 @@ class TestLossCurves:
         means = [line for line in axes.get_lines() if line.get_linewidth() == 1.8]
         crosses = [line for line in axes.get_lines() if line.get_marker() == "x"]
         np.testing.assert_array_equal(means[0].get_ydata(), [100, 100, 100])
+        assert figure.get_supxlabel() == ""
         assert [cross.get_xydata().tolist() for cross in crosses] == [[[1, 101]], [[1, 101]]]
         assert "diverged" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+    def test_a_member_that_is_not_alive_has_diverged_though_its_values_are_finite(self):
+        history = [row | {"alive": row["member"] != 1 or row["epoch"] < 3} for row in make_history([1.0], seeds=2)]
+        train = group_curves(history, "beta", "reconstruction")[0]
+        np.testing.assert_array_equal(train.values, [[100, 100, 100], [101, 101, np.nan]])
+        np.testing.assert_array_equal(train.survived, [True, False])
 
     def test_an_explosion_does_not_set_the_scale(self):
         history = make_history([1.0, 2.0], bad={1})
@@ -246,9 +257,10 @@ class TestRateDistortion:
         assert (faces[0] == "white", faces[1] == "white") == (False, True)
         assert "Hollow: posterior collapse" in figure.get_supxlabel()
 
-    def test_a_diverged_member_is_counted_not_drawn(self):
+    @pytest.mark.parametrize("sign", [{"kl": np.nan}, {"alive": False}])
+    def test_a_diverged_member_is_counted_not_drawn(self, sign):
         points = make_points([1.0, 2.0])
-        points[1]["kl"] = float("nan")
+        points[1].update(sign)
         figure = plots.rate_distortion(points)
         assert len([line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]) == 1
         assert "Not shown: 1 diverged." in figure.get_supxlabel()

@@ -21,12 +21,12 @@ def load_digits(source: str = DESCRIPTION) -> Dataset:
     """Return the digits as 1,500 training and 297 test images, uint8 [N, 28, 28, 1].
 
     The split is fixed and stratified, without random numbers: in the order of the file, the 5th of every 6 images of
-    a class is a test image. The same writers are in both splits.
+    a class is a test image. The file does not tell the writers, so one writer may be in both splits.
     """
     from sklearn import datasets  # here: about a second that `--help` need not pay
 
-    digits = datasets.load_digits()
-    image, label = enlarge(digits.images)[..., None], digits.target.astype(np.int32)
+    pixels, target = datasets.load_digits(return_X_y=True)
+    image, label = enlarge(np.reshape(pixels, (-1, 8, 8)))[..., None], np.asarray(target, np.int32)
     rank = np.zeros_like(label)  # position of an image within its class
     for digit in range(10):
         rank[label == digit] = np.arange(np.sum(label == digit))

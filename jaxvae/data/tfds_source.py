@@ -1,7 +1,7 @@
 """What tensorflow-datasets (TFDS) provides without TensorFlow: prepared folders, and downloads that it verifies.
 
 TFDS cannot prepare MNIST without TensorFlow, so only the download is its work; `jaxvae.data.idx` reads the files.
-This is the only module that imports TFDS, and only inside functions: it takes half a second.
+This is the only module that imports TFDS.
 """
 
 import contextlib
@@ -22,6 +22,13 @@ from jaxvae.data.network import why_unreachable
 from jaxvae.errors import DataError
 
 
+def _tfds() -> Any:
+    """Import TFDS, only now because it takes half a second; typed Any because its own attributes are lazy imports."""
+    import tensorflow_datasets
+
+    return tensorflow_datasets
+
+
 def read_prepared(name: str, root: Path) -> Dataset:
     """Read data set `name` from the TFDS data folder `root`, newest version, array_record format (10 s for MNIST).
 
@@ -33,13 +40,13 @@ def read_prepared(name: str, root: Path) -> Dataset:
     if not infos:
         raise Unavailable(f"not prepared in {root}")
     folder = infos[-1].parent
-    import tensorflow_datasets as tfds
-
     with _quiet_and_brief(folder):
-        builder = tfds.builder_from_directory(folder)
+        builder = _tfds().builder_from_directory(folder)
         formats = {file_format.value for file_format in builder.info.available_file_formats()}
         if "array_record" not in formats:
-            raise Unavailable(f"{folder} is in {'/'.join(formats)} format and needs array_record (no TensorFlow here)")
+            raise Unavailable(
+                f"{folder} is in {'/'.join(sorted(formats))} format and needs array_record (no TensorFlow here)"
+            )
         splits = builder.as_data_source({"train": "train", "test": "test"}, file_format="array_record")
         paths = [Path(path) for split in splits for path in builder.info.splits[split].filepaths]
         return Dataset(
@@ -53,9 +60,7 @@ def read_prepared(name: str, root: Path) -> Dataset:
 
 def official_files(name: str) -> dict[str, Any]:
     """Return TFDS's checksum list of data set `name`: {url: UrlInfo with `filename`, `size`, `checksum` (sha256)}."""
-    import tensorflow_datasets as tfds
-
-    return dict(tfds.builder_cls(name).url_infos)
+    return dict(_tfds().builder_cls(name).url_infos)
 
 
 def fetch(name: str, folder: Path) -> str:
@@ -81,10 +86,8 @@ def fetch(name: str, folder: Path) -> str:
 
 def _download(name: str, files: dict[str, Any], folder: Path) -> None:
     """Download into a temporary folder, and move to `folder` only when every file is there and verified."""
-    import tensorflow_datasets as tfds
-
     with tempfile.TemporaryDirectory(prefix="jaxvae-", ignore_cleanup_errors=True) as staging:
-        manager = tfds.download.DownloadManager(
+        manager = _tfds().download.DownloadManager(
             download_dir=staging, url_infos=files, dataset_name=name, force_checksums_validation=True
         )
         # One by one: when one fails, TFDS leaves no other thread writing to the folder that is being removed.
@@ -98,10 +101,9 @@ def _download(name: str, files: dict[str, Any], folder: Path) -> None:
 
 
 def _download_one(manager: Any, url: str, info: Any, staging: Path) -> Path:
-    import tensorflow_datasets as tfds
-
+    tfds = _tfds()
     # TFDS would retry a dead server, and every 50x answer, for more than three minutes.
-    if reason := None:
+    if reason := why_unreachable(url):
         raise Unavailable(f"cannot be downloaded ({reason})")
     try:
         return Path(manager.download(url))

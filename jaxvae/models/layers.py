@@ -38,7 +38,7 @@ class Dense(nn.Module):
         fan_in = x.shape[-1]
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), (fan_in, self.features))
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
-        return x @ kernel + bias
+        return add_bias(x @ kernel, bias)
 
 
 class Conv(nn.Module):
@@ -58,7 +58,8 @@ class Conv(nn.Module):
         fan_in = self.kernel_size**2 * x.shape[-1]
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), shape)
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
-        return lower.conv(x, kernel, stride=self.stride, padding=self.padding, lowering=self.lowering) + bias
+        image = lower.conv(x, kernel, stride=self.stride, padding=self.padding, lowering=self.lowering)
+        return add_bias(image, bias)
 
 
 class ConvTranspose(nn.Module):
@@ -90,7 +91,12 @@ class ConvTranspose(nn.Module):
             output_padding=self.output_padding,
             lowering=self.lowering,
         )
-        return image + bias
+        return add_bias(image, bias)
+
+
+def add_bias(x: Array, bias: Array) -> Array:
+    """[..., F] + [F], without relying on implicit rank promotion."""
+    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
 def flatten(image: Array) -> Array:

@@ -27,7 +27,7 @@ class Curve:
     @property
     def survived(self) -> NDArray:
         """[M] bool: members whose every value is finite."""
-        return np.isfinite(self.values).all(axis=1)
+        return np.all(np.isfinite(self.values), axis=1)
 
 
 def group_curves(history: Sequence[Mapping], by: str, metric: str) -> list[Curve]:
@@ -35,7 +35,7 @@ def group_curves(history: Sequence[Mapping], by: str, metric: str) -> list[Curve
     groups: dict[tuple, dict] = {}
     for row in history:
         member = groups.setdefault((row[by], row["split"]), {}).setdefault(row["member"], {})
-        member[row["epoch"]] = row[metric]
+        member[row["epoch"]] = row[metric] if row.get("alive", True) else np.nan
     curves = []
     for value, split in sorted(groups, key=lambda key: (key[0], list(LINESTYLES).index(key[1]))):
         members = groups[value, split].values()
@@ -80,11 +80,12 @@ def loss_curves(history: Sequence[Mapping], by: str = "beta", colors: Mapping[st
     """Loss, reconstruction and KL in nats per image against the epoch; loss = reconstruction + β KL.
 
     Members with the same value of `by` share a colour: their mean, and a band from the lowest to the highest. A member
-    with a value that is not finite counts as diverged: it is drawn on its own, and a cross marks its last finite value.
+    with a value that is not finite, or that is not alive, has diverged: it is drawn on its own, up to a cross at its
+    last good value.
 
     Args:
         history: one row per member, epoch and split ("train" or "test") with the keys member, epoch, split, `by`,
-            loss, reconstruction and kl.
+            loss, reconstruction and kl; alive (bool) if a member can diverge and yet keep finite values.
         by: the hyper-parameter that groups the members.
         colors: label -> colour; the palette of the labels by default.
     """
@@ -92,8 +93,9 @@ def loss_curves(history: Sequence[Mapping], by: str = "beta", colors: Mapping[st
     curves = {metric: group_curves(history, by, metric) for metric, _ in panels}
     drawn = curves["loss"]
     colors = resolve(colors, [curve.label for curve in drawn])
-    seeds = max(len(curve.values) for curve in drawn)
-    note = f"Mean over {seeds} seeds; bands reach from the lowest seed to the highest." if seeds > 1 else ""
+    seeds = sorted({int(curve.survived.sum()) for curve in drawn} - {0})
+    counts = " or ".join(map(str, seeds))
+    note = f"Mean over {counts} seeds; bands reach from the lowest seed to the highest." if seeds[-1:] > [1] else ""
     figure = new_figure(WIDTH, 4.2, "Training curves: loss = reconstruction + β · KL", note)
     for axes, (metric, title) in zip(figure.subplots(1, 3, sharex=True), panels, strict=True):
         style_panel(axes, title, "epoch", NATS)

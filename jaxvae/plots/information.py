@@ -27,30 +27,30 @@ def rate_distortion(points: Sequence[Mapping], by: str = "beta", colors: Mapping
     """Each member's rate (KL) against its distortion (reconstruction), both in nats per image.
 
     A line joins the means of the groups in ascending order of `by`. Along a grey diagonal reconstruction + KL, the
-    negative ELBO, is constant. Collapsed members are hollow; members that are not finite are counted, not drawn.
-    The plane is that of Alemi et al., "Fixing a Broken ELBO", 2018.
+    negative ELBO, is constant. Collapsed members are hollow; those that are not alive or not finite are counted, not
+    drawn. The plane is that of Alemi et al., "Fixing a Broken ELBO", 2018.
 
     Args:
-        points: one row per member with the keys `by`, reconstruction, kl and collapsed (bool).
+        points: one row per member with the keys `by`, reconstruction, kl, collapsed (bool); alive as in `loss_curves`.
         by: the hyper-parameter that groups the members.
         colors: label -> colour; the palette of the labels by default.
     """
     values = sorted({point[by] for point in points})
     colors = resolve(colors, [label(by, value) for value in values])
-    finite = [point for point in points if np.isfinite([point["kl"], point["reconstruction"]]).all()]
+    good = [p for p in points if p.get("alive", True) and np.isfinite([p["kl"], p["reconstruction"]]).all()]
     notes = ["Line: means. Grey diagonals: equal reconstruction + KL, its value at the right.\n"]
-    if any(point["collapsed"] for point in finite):
+    if any(point["collapsed"] for point in good):
         notes.append("Hollow: posterior collapse. ")
-    if len(finite) < len(points):
-        notes.append(f"Not shown: {len(points) - len(finite)} diverged.")
+    if len(good) < len(points):
+        notes.append(f"Not shown: {len(points) - len(good)} diverged.")
     figure = new_figure(0.75 * WIDTH, 5.4, "Rate against distortion: what each nat of KL buys", "".join(notes))
     axes = figure.subplots()
     style_panel(axes, "", f"rate: KL ({NATS})", f"distortion: reconstruction ({NATS})")
     axes.grid(visible=False)
-    axes.set_xlim(padded_limits([point["kl"] for point in finite], 0.15))
-    axes.set_ylim(padded_limits([point["reconstruction"] for point in finite], 0.15))
+    axes.set_xlim(padded_limits([point["kl"] for point in good], 0.15))
+    axes.set_ylim(padded_limits([point["reconstruction"] for point in good], 0.15))
     draw_diagonals(axes)
-    groups = {label(by, value): [point for point in finite if point[by] == value] for value in values}
+    groups = {label(by, value): [point for point in good if point[by] == value] for value in values}
     places = {name: draw_group(axes, group, colors[name]) for name, group in groups.items() if group}
     if places:
         axes.plot(*np.transpose([place.mean(axis=0) for place in places.values()]), color=GREY, linewidth=1.2, zorder=2)
