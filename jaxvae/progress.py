@@ -68,8 +68,10 @@ def losses(history: Sequence[Row]) -> str:
     newest = [row for row in history if row["epoch"] == history[-1]["epoch"] and row["split"] == "train"]
     if len(newest) > MOST_SHOWN:
         alive = [row["loss"] for row in newest if row["alive"]]
-        text = f"{min(alive):.2f} to {max(alive):.2f} over {len(alive)} members" if alive else ""
-        return text + (f" ({len(newest) - len(alive)} diverged)" if len(alive) < len(newest) else "")
+        if not alive:
+            return f"{len(newest)} members, all diverged"
+        diverged = f" ({len(newest) - len(alive)} diverged)" if len(alive) < len(newest) else ""
+        return f"{min(alive):.2f} to {max(alive):.2f} over {len(alive)} members{diverged}"
     many_seeds = len({row["seed"] for row in newest}) > 1
     return "  ".join(
         f"β={row['beta']:g}"

@@ -8,7 +8,7 @@ Images are [..., H, W, C], kernels [k, k, C_in, C_out]; stride `s` and padding `
 mean what they mean in PyTorch.
 """
 
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -123,7 +123,8 @@ def col2im(taps: Array, window: Window) -> Array:
             for b in range(k)
             if (row + padding - a) % stride == 0 and (column + padding - b) % stride == 0
         ]
-        return sum(terms, start=jnp.zeros((), taps.dtype))
+        nothing = jnp.zeros((*taps.shape[:-5], height, width, channels), taps.dtype)  # where the kernel skips a phase
+        return reduce(jnp.add, terms) if terms else nothing
 
     rows = [jnp.stack([phase(row, column) for column in range(stride)], axis=-2) for row in range(stride)]
     phases = jnp.stack(rows, axis=-4)  # [..., height, s, width, s, C]

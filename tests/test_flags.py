@@ -1,0 +1,76 @@
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from jaxvae import config
+from jaxvae.config import Config
+from jaxvae.data import NAMES
+from jaxvae.errors import ConfigError
+from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, SweepFlags, from_json, to_json
+from jaxvae.losses import RECONSTRUCTIONS
+from jaxvae.models import ARCHITECTURES
+
+
+def test_the_command_line_offers_what_there_is():
+    assert set(get_args(config.Architecture)) == set(ARCHITECTURES)
+    assert set(get_args(config.ReconstructionName)) == set(RECONSTRUCTIONS)
+    assert set(get_args(config.DatasetName)) == set(NAMES)
+    assert set(EPOCHS) == set(BATCH_SIZE) == set(NAMES) - {"auto"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (Config, {"architecture": "unet"}, "architecture is 'unet'; choose one of conv, dense, mlp"),
+        (Config, {"reconstruction": "l1"}, "reconstruction"),
+        (Config, {"initializer": "zero"}, "initializer"),
+        (Config, {"member_axis": "pmap"}, "member_axis"),
+        (Config, {"lowering": "fft"}, "lowering"),
+        (Config, {"latent_dim": 0}, "latent_dim is 0; it must lie between 1"),
+        (SweepFlags, {"betas": ()}, "betas is empty"),
+        (SweepFlags, {"betas": (1.0, -1.0)}, "betas is -1.0"),
+        (SweepFlags, {"betas": (float("nan"),)}, "betas is nan"),
+        (SweepFlags, {"betas": (1.0, 1.0)}, "must not repeat"),
+        (SweepFlags, {"seeds": (2**32,)}, "seeds is 4294967296"),
+        (SweepFlags, {"learning_rate": float("inf")}, "learning_rate is inf"),
+        (SweepFlags, {"variance": 0.0}, "variance is 0.0"),
+        (SweepFlags, {"epochs": 0}, "epochs is 0"),
+        (SweepFlags, {"batch_size": -1}, "batch_size is -1"),
+        (DataFlags, {"limit": 0}, "limit is 0"),
+        (RunFlags, {"checkpoint_every": 0}, "checkpoint_every is 0"),
+        (RunFlags, {"out": Path("a"), "resume": Path("b")}, "exclude each other"),
+    ],
+)
+def test_a_wrong_value_is_named(kind, values, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        kind(**values)
+    assert "\n" not in str(error.value)
+
+
+def test_flags_survive_json():
+    flags = Flags(
+        sweep=SweepFlags(betas=(0.5, 2.0), seeds=(3,), epochs=7),
+        model=Config(architecture="mlp"),
+        data=DataFlags(data_dir=Path("somewhere")),
+        run=RunFlags(out=Path("there")),
+    )
+    assert from_json(Flags, json.loads(json.dumps(to_json(flags)))) == flags
+
+
+@pytest.mark.parametrize("group", [field.name for field in fields(Flags)])
+def test_saved_flags_of_another_version_are_refused(group):
+    values = to_json(Flags())
+    with pytest.raises(ConfigError, match="not those of this version"):
+        from_json(Flags, {**values, group: {**values[group], "unknown": 1}})
+    with pytest.raises(ConfigError, match="not those of this version"):
+        from_json(Flags, {**values, group: {}})
+
+
+def test_saved_flags_are_checked():
+    values = to_json(replace(Flags(), model=Config()))
+    values["model"]["latent_dim"] = -3
+    with pytest.raises(ConfigError, match="latent_dim is -3"):
+        from_json(Flags, values)

@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import norm
+
+from jaxvae import latent
+from jaxvae.models import VAE
+from jaxvae.models.mlp import MLPDecoder, MLPEncoder
+
+SHAPE = (4, 4, 1)
+MODEL = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=2)
+PARAMS = MODEL.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
+
+
+def logits(z):
+    return MODEL.apply({"params": PARAMS}, jnp.asarray(z, jnp.float32), method=VAE.decode)
+
+
+def test_decode_applies_one_sigmoid():
+    z = jnp.array([0.3, -2.0])
+    np.testing.assert_allclose(latent.decode(MODEL, PARAMS, z), 1 / (1 + np.exp(-logits(z))), rtol=1e-5)
+
+
+def test_reconstruct_decodes_the_posterior_mean():
+    images = jax.random.uniform(jax.random.key(2), (3, *SHAPE))
+    mean = latent.encode(MODEL, PARAMS, images).mean
+    np.testing.assert_allclose(latent.reconstruct(MODEL, PARAMS, images), jax.nn.sigmoid(logits(mean)), rtol=1e-5)
+
+
+def test_traverse_moves_one_dimension_and_holds_the_others():
+    walk = latent.traverse(MODEL, PARAMS, jnp.array([0.5, -0.5]), jnp.array([1, 0]), jnp.array([-3.0, 0.0, 3.0]))
+    assert walk.shape == (2, 3, *SHAPE)
+    np.testing.assert_allclose(walk[0, 2], jax.nn.sigmoid(logits([0.5, 3.0])), rtol=1e-5)
+    np.testing.assert_allclose(walk[1, 0], jax.nn.sigmoid(logits([-3.0, -0.5])), rtol=1e-5)
+
+
+def test_latent_plane_has_z1_to_the_right_and_z2_down_the_rows():
+    plane = latent.latent_plane(MODEL, PARAMS)
+    assert plane.shape == (16, 16, *SHAPE)
+    z = [norm.ppf(latent.QUANTILES[5]), norm.ppf(latent.QUANTILES[12])]
+    np.testing.assert_allclose(plane[12, 5], jax.nn.sigmoid(logits(z)), rtol=1e-5)
+    assert (latent.QUANTILES[0], latent.QUANTILES[-1]) == (0.05, 0.95)

@@ -1,0 +1,65 @@
+import csv
+import json
+import re
+
+import pytest
+
+from jaxvae import runs
+from jaxvae.errors import ConfigError, RunFolderError
+
+
+def test_a_new_folder_has_time_and_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (runs.new_folder("beta_sweep", None) for _ in range(2))
+    assert first != second
+    assert re.fullmatch(r"results/beta_sweep/\d{8}T\d{6}Z-[0-9a-f]{4}", str(first))
+    assert first.is_dir()
+
+
+def test_out_may_be_new_or_empty_but_nothing_is_overwritten(tmp_path):
+    assert runs.new_folder("x", tmp_path / "a" / "b").is_dir()
+    assert runs.new_folder("x", tmp_path / "a" / "b").is_dir()
+    for taken in (tmp_path / "a", tmp_path / "file"):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(ConfigError, match="not empty"):
+            runs.new_folder("x", taken)
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(RunFolderError, match="run folder"):
+        runs.new_folder("x", tmp_path / "file" / "below")
+
+
+def test_write_json_is_strict_and_whole(tmp_path):
+    path = tmp_path / "a.json"
+    runs.write_json(path, {"nan": float("nan"), "list": (1, float("inf")), "path": tmp_path})
+    assert json.loads(path.read_text()) == {"nan": None, "list": [1, None], "path": str(tmp_path)}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    assert runs.read_json(path)["nan"] is None
+
+
+def test_errors_are_one_line(tmp_path):
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        runs.write_json(tmp_path / "missing" / "a.json", {})
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        runs.read_json(tmp_path / "a.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(RunFolderError, match="not valid JSON"):
+        runs.read_json(tmp_path / "bad.json")
+
+
+def test_metrics_keep_all_digits_and_leave_blank_what_a_split_lacks(tmp_path):
+    row = {
+        "member": 0, "seed": 1, "learning_rate": 1e-3, "beta": 4.0, "variance": 0.5, "epoch": 1, "split": "train",
+        "loss": 0.1 + 0.2, "reconstruction": 0.1, "kl": 0.05, "alive": True,
+    }  # fmt: skip
+    runs.write_metrics(tmp_path / "metrics.csv", [row])
+    (read,) = csv.DictReader((tmp_path / "metrics.csv").open())
+    assert float(read["loss"]) == 0.1 + 0.2
+    assert read["ssim"] == ""
+    assert tuple(read) == runs.COLUMNS
+
+
+def test_environment_names_what_numbers_depend_on():
+    environment = runs.environment()
+    assert environment["backend"] == "cpu"
+    assert {"jaxvae", "jax", "flax", "optax"} <= environment["versions"].keys()
+    json.dumps(environment)

@@ -1,0 +1,140 @@
+"""The objective, one step and one epoch, against the formula written out."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxvae.data import Split
+from jaxvae.losses import bernoulli, gaussian_kl, squared_error
+from jaxvae.models import VAE, reparameterize
+from jaxvae.models.mlp import MLPDecoder, MLPEncoder
+from jaxvae.objective import example_keys, negative_elbo
+from jaxvae.train import all_finite, init_state, make_train_step, train_epoch
+from jaxvae.types import Batch, Hparams, TrainState
+
+SHAPE = (4, 4, 1)
+MODEL = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3)
+
+
+def make_batch(size=6, padding=0, seed=0):
+    rng = np.random.default_rng(seed)
+    weight = np.ones(size, np.float32)
+    weight[size - padding :] = 0
+    image = rng.uniform(size=(size, *SHAPE)).astype(np.float32)
+    return Batch(jnp.asarray(image), jnp.zeros(size, jnp.int32), jnp.asarray(weight))
+
+
+def make_state(**hparams) -> TrainState:
+    return init_state(MODEL, SHAPE, jax.random.key(0), Hparams(**hparams))
+
+
+def test_negative_elbo_is_its_parts():
+    state, image, key = make_state(), make_batch().image[0], jax.random.key(5)
+    terms = negative_elbo(MODEL, bernoulli, state.params, image, key, Hparams(beta=4.0))
+    variables = {"params": state.params}
+    posterior = MODEL.apply(variables, image, method=VAE.encode)
+    logits = MODEL.apply(variables, reparameterize(key, posterior), method=VAE.decode)
+    np.testing.assert_allclose(terms.reconstruction, bernoulli(logits, image, Hparams()), rtol=1e-6)
+    np.testing.assert_allclose(terms.kl, gaussian_kl(posterior), rtol=1e-6)
+    np.testing.assert_allclose(terms.loss, terms.reconstruction + 4 * terms.kl, rtol=1e-6)
+
+
+def test_calling_the_model_is_encode_sample_decode():
+    state, image, key = make_state(), make_batch().image[0], jax.random.key(5)
+    logits, posterior = MODEL.apply({"params": state.params}, image, key)
+    terms = negative_elbo(MODEL, squared_error, state.params, image, key, Hparams())
+    np.testing.assert_allclose(squared_error(logits, image, Hparams()), terms.reconstruction, rtol=1e-6)
+    np.testing.assert_allclose(gaussian_kl(posterior), terms.kl, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+def test_elbo_gradient_against_finite_differences():
+    params = jax.tree.map(lambda x: x.astype(jnp.float64), make_state().params)
+    image, key = jnp.asarray(make_batch().image[0], jnp.float64), jax.random.key(5)
+    rng = np.random.default_rng(1)
+    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), params)
+
+    def loss(scale):
+        moved = jax.tree.map(lambda p, d: p + scale * d, params, direction)
+        return negative_elbo(MODEL, bernoulli, moved, image, key, Hparams(beta=2.0)).loss
+
+    numeric = (loss(1e-5) - loss(-1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.grad(loss)(0.0), numeric, rtol=1e-6)
+
+
+def test_noise_is_different_for_every_example_and_does_not_depend_on_the_batch_size():
+    keys = example_keys(jax.random.key(0), 8)
+    assert len(np.unique(jax.random.key_data(keys), axis=0)) == 8
+    np.testing.assert_array_equal(
+        jax.random.key_data(keys)[:3], jax.random.key_data(example_keys(jax.random.key(0), 3))
+    )
+
+
+def test_a_step_is_adam_on_the_mean_loss():
+    state, batch, key = make_state(learning_rate=0.01, beta=2.0), make_batch(), jax.random.key(3)
+    after, terms = make_train_step(MODEL, bernoulli)(state, batch, key)
+
+    def mean_loss(params):
+        one = partial(negative_elbo, MODEL, bernoulli, params)
+        return jnp.mean(jax.vmap(one, (0, 0, None))(batch.image, example_keys(key, 6), state.hparams).loss)
+
+    adam = optax.adam(0.01)
+    updates, _ = adam.update(jax.grad(mean_loss)(state.params), adam.init(state.params))
+    expected = optax.apply_updates(state.params, updates)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), after.params, expected)
+    np.testing.assert_allclose(terms.loss, mean_loss(state.params), rtol=1e-6)
+    assert int(after.step) == 1
+    assert bool(after.alive)
+
+
+def test_padding_changes_nothing():
+    """A padded batch gives the step of its real examples; images in the padding, NaN-free garbage, are ignored."""
+    state, key = make_state(), jax.random.key(3)
+    padded = make_batch(6, padding=2)
+    real = Batch(*(x[:4] for x in padded))
+    step = make_train_step(MODEL, squared_error)
+    (one, terms), (other, expected) = step(state, padded, key), step(state, real, key)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), one.params, other.params)
+    np.testing.assert_allclose(terms.loss, expected.loss, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [{"beta": np.nan}, {"learning_rate": np.inf}, {"variance": 0.0}])
+def test_a_step_that_is_not_finite_is_not_taken_and_never_again(bad):
+    state, batch = make_state(**bad), make_batch()
+    step = jax.jit(make_train_step(MODEL, squared_error))
+    dead, _ = step(state, batch, jax.random.key(0))
+    assert not bool(dead.alive)
+    assert int(dead.step) == 0
+    jax.tree.map(np.testing.assert_array_equal, dead.params, state.params)
+    jax.tree.map(np.testing.assert_array_equal, dead.opt_state, state.opt_state)
+    healed, _ = step(dead.replace(hparams=make_state().hparams), batch, jax.random.key(0))
+    assert not bool(healed.alive)
+    jax.tree.map(np.testing.assert_array_equal, healed.params, state.params)
+
+
+def test_all_finite():
+    assert bool(all_finite({"a": jnp.zeros(2), "b": jnp.ones((), jnp.int32)}))
+    assert not bool(all_finite({"a": jnp.zeros(2), "b": jnp.array([1.0, jnp.nan])}))
+
+
+def test_an_epoch_is_its_steps():
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.integers(0, 256, (10, *SHAPE), np.uint8))
+    split, key = Split(images, jnp.zeros(10, jnp.int32)), jax.random.key(1)
+    step = make_train_step(MODEL, squared_error)
+    scanned, terms = jax.jit(partial(train_epoch, step, batch_size=4))(make_state(), split, key)
+
+    order_key, noise_key = jax.random.split(key)
+    order, state, losses = jax.random.permutation(order_key, 10), make_state(), []
+    for number, index in enumerate((order[:4], order[4:8], order[8:])):
+        weight = jnp.ones(len(index))
+        batch = Batch(images[index].astype(jnp.float32) / 255, jnp.zeros(len(index), jnp.int32), weight)
+        state, each = step(state, batch, jax.random.fold_in(noise_key, number))
+        losses.append(each.loss)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), scanned.params, state.params)
+    np.testing.assert_allclose(terms.loss, losses, rtol=1e-5)
+    assert int(scanned.step) == 3
