@@ -152,14 +152,14 @@ def train(study: Study, dataset: Any) -> dict[str, Any]:
     import time
 
     from jaxvae import runs
-    from jaxvae.fit import Fit, fit
+    from jaxvae.fit import Sweep, fit
     from jaxvae.progress import show_progress
     from jaxvae.sweep import grid
 
     members = grid(beta=study.betas, seeds=study.seeds)
     begun = time.monotonic()
     with show_progress(study.epochs) as show:
-        progress = fit(Fit(study.model, dataset, members), epochs=study.epochs, on_epoch=show)
+        progress = fit(Sweep(study.model, dataset, members), epochs=study.epochs, on_epoch=show)
     names = ("seed", "beta", "epoch", "split", "loss", "reconstruction", "kl", "mse", "ssim", "active_units", "alive")
     return {
         "study": study.name,

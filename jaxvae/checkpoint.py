@@ -20,7 +20,8 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder = folder
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        handlers = {"state": ocp.StandardCheckpointHandler(), "history": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -56,7 +57,7 @@ class Checkpoints:
 
         Raises:
             CheckpointError: there is none, it cannot be read, or its state differs from `abstract_state`
-                (`Fit.abstract_state`) in structure, shape or dtype.
+                (`Sweep.abstract_state`) in structure, shape or dtype.
         """
         epoch = self.epoch
         if epoch is None:

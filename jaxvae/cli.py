@@ -7,7 +7,7 @@ from typing import Any
 import tyro
 
 from jaxvae.cache import cache_dir
-from jaxvae.errors import JaxvaeError
+from jaxvae.errors import JaxvaeError, RunFolderError
 
 INTERRUPTED = 130
 
@@ -34,8 +34,12 @@ def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if "--debug" in argv:
+            raise
+        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        return RunFolderError.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the last checkpoint is in the run folder, continue with --resume", file=sys.stderr)
         return INTERRUPTED
     return 0
 

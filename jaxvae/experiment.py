@@ -15,8 +15,9 @@ from jaxvae.checkpoint import Checkpoints
 from jaxvae.data.dataset import Dataset, Split
 from jaxvae.errors import ConfigError, DivergedError
 from jaxvae.figures import last_rows, sweep_figures
-from jaxvae.fit import Fit, Progress, fit
-from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, from_json, to_json
+from jaxvae.fit import Progress, Sweep, fit
+from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_json, to_json
+from jaxvae.metrics import Evaluation
 from jaxvae.progress import show_progress
 from jaxvae.report import Image, Section, Table, write_report
 from jaxvae.sweep import grid
@@ -40,17 +41,23 @@ def run(name: str, flags: Flags) -> Path:
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
     """
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
-    sweep = this.flags.sweep
-    assert sweep.batch_size is not None
-    members = grid(beta=sweep.betas, learning_rate=sweep.learning_rate, variance=sweep.variance, seeds=sweep.seeds)
-    say(f"{name}: {len(members)} members, {sweep.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
-    fitting = Fit(this.flags.model, this.dataset, members, batch_size=sweep.batch_size)
+    settings = this.flags.sweep
+    assert settings.batch_size is not None
+    members = grid(
+        beta=settings.betas, learning_rate=settings.learning_rate, variance=settings.variance, seeds=settings.seeds
+    )
+    say(
+        f"{name}: {len(members)} members, {settings.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}"
+    )
+    sweep = Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
     begun = time.monotonic()
-    progress = train(this, fitting)
+    progress = train(this, sweep)
     seconds = time.monotonic() - begun
-    report(this, fitting, progress, seconds)
+    evaluation = jax.tree.map(np.asarray, sweep.evaluate(progress.state))
+    runs.write_json(this.folder / "summary.json", summary(this, progress, evaluation, seconds))
     if not bool(progress.state.alive.any()):
-        raise DivergedError(f"every member became non-finite; see metrics.csv in {this.folder}; lower learning_rate")
+        raise DivergedError(f"every member became non-finite; see {this.folder / 'metrics.csv'}; lower learning_rate")
+    report(this, sweep, progress, evaluation)
     return this.folder
 
 
@@ -63,17 +70,16 @@ def begin(name: str, flags: Flags) -> Run:
         batch_size=flags.sweep.batch_size or BATCH_SIZE[dataset.name],
     )
     flags = replace(flags, sweep=sweep, data=replace(flags.data, dataset=dataset.name))
-    folder = runs.new_folder(name, flags.run.out)
-    runs.write_json(
-        folder / "config.json",
-        {
-            "experiment": name,
-            "flags": to_json(flags),
-            "dataset": runs.dataset_record(dataset),
-            "environment": runs.environment(),
-        },
-    )
-    return Run(name, folder, flags, dataset)
+    this = Run(name, runs.new_folder(name, flags.run.out), flags, dataset)
+    write_config(this, earlier=[])
+    return this
+
+
+def write_config(this: Run, earlier: list[dict[str, Any]]) -> None:
+    """`config.json`: the settings, and the environment of the run's start and of each time it was resumed."""
+    environments = [*earlier, runs.environment()]
+    config = {"experiment": this.name, "flags": to_json(this.flags), "dataset": runs.dataset_record(this.dataset)}
+    runs.write_json(this.folder / "config.json", {**config, "environments": environments})
 
 
 def resume(name: str, flags: Flags) -> Run:
@@ -84,14 +90,16 @@ def resume(name: str, flags: Flags) -> Run:
     if not isinstance(recorded, dict) or recorded.get("experiment") != name:
         raise ConfigError(f"resume is {folder}, whose config.json is not one of {name}")
     saved: Flags = from_json(type(flags), recorded.get("flags", {}))
-    changed = replace(flags, run=saved.run, sweep=replace(flags.sweep, epochs=None))
-    if changed != type(flags)(run=saved.run):
+    allowed = type(flags)(run=RunFlags(resume=folder, debug=flags.run.debug))
+    if replace(flags, sweep=replace(flags.sweep, epochs=None)) != allowed:
         raise ConfigError("resume continues a run with its own settings; beside it only --epochs may be given")
     saved = replace(saved, sweep=replace(saved.sweep, epochs=flags.sweep.epochs or saved.sweep.epochs))
     dataset = load(saved.data)
     if runs.dataset_record(dataset)["sha256"] != recorded["dataset"]["sha256"]:
         raise ConfigError(f"resume is {folder}, whose data has other checksums than {dataset.source}")
-    return Run(name, folder, saved, dataset)
+    this = Run(name, folder, saved, dataset)
+    write_config(this, earlier=recorded["environments"])
+    return this
 
 
 def load(flags: DataFlags) -> Dataset:
@@ -106,12 +114,12 @@ def load(flags: DataFlags) -> Dataset:
     )
 
 
-def train(this: Run, fitting: Fit) -> Progress:
+def train(this: Run, sweep: Sweep) -> Progress:
     """Fit with a progress display, `metrics.csv` after each epoch, and checkpoints."""
     epochs, every = this.flags.sweep.epochs, this.flags.run.checkpoint_every
     assert epochs is not None
     with Checkpoints(this.folder / "checkpoints") as checkpoints:
-        start = checkpoints.restore(fitting.abstract_state()) if checkpoints.epoch is not None else None
+        start = checkpoints.restore(sweep.abstract_state()) if checkpoints.epoch is not None else None
         done = start.epoch if start else 0
         if start:
             say(f"resuming after epoch {done}")
@@ -123,18 +131,20 @@ def train(this: Run, fitting: Fit) -> Progress:
                 if progress.epoch % every == 0 or progress.epoch == epochs:
                     checkpoints.save(progress)
 
-            return fit(fitting, epochs=epochs, start=start, on_epoch=on_epoch)
+            try:
+                return fit(sweep, epochs=epochs, start=start, on_epoch=on_epoch)
+            except KeyboardInterrupt:
+                say(f"interrupted; continue with: python -m experiments.{this.name} --resume {this.folder}")
+                raise
 
 
-def report(this: Run, fitting: Fit, progress: Progress, seconds: float) -> None:
-    """Everything that is made after training: summary.json, the figures, report.html, and the closing table."""
-    evaluation = jax.tree.map(np.asarray, fitting.evaluate(progress.state))
+def report(this: Run, sweep: Sweep, progress: Progress, evaluation: Evaluation) -> None:
+    """The figures, report.html, and the closing table on stdout."""
     header, rows = results_table(progress.history)
-    runs.write_json(this.folder / "summary.json", summary(this, fitting, progress, evaluation, seconds))
     sections = [
         Section("Results", [Table(header, rows, f"After {progress.epoch} epochs; mean ± deviation over seeds.")])
     ]
-    for name, title, caption, figure in sweep_figures(fitting, progress, evaluation):
+    for name, title, caption, figure in sweep_figures(sweep, progress, evaluation):
         path = this.folder / f"{name}.png"
         plots.save(figure, path)
         sections.append(Section(title, [Image(path, caption, title)]))
@@ -149,7 +159,7 @@ def report(this: Run, fitting: Fit, progress: Progress, seconds: float) -> None:
     write_report(
         this.folder / "report.html",
         title=this.name.replace("_", " ").capitalize(),
-        intro=introduction(this, fitting, progress, seconds),
+        intro=introduction(this, sweep, progress),
         sections=sections,
         settings=settings,
     )
@@ -157,19 +167,19 @@ def report(this: Run, fitting: Fit, progress: Progress, seconds: float) -> None:
     say(f"report: {this.folder / 'report.html'}")
 
 
-def introduction(this: Run, fitting: Fit, progress: Progress, seconds: float) -> str:
+def introduction(this: Run, sweep: Sweep, progress: Progress) -> str:
     """What was done, in words."""
     model = this.flags.model
-    parameters = sum(x.size for x in jax.tree.leaves(progress.state.params)) // len(fitting.members)
+    parameters = sum(x.size for x in jax.tree.leaves(progress.state.params)) // len(sweep.members)
     return (
-        f"{len(fitting.members)} members of the {model.architecture} VAE ({parameters:,} parameters, "
+        f"{len(sweep.members)} members of the {model.architecture} VAE ({parameters:,} parameters, "
         f"{model.latent_dim} latent dimensions, {model.reconstruction.replace('_', ' ')} loss), trained for "
-        f"{progress.epoch} epochs in {seconds:.0f} s as one compiled program. Losses are in nats per image: summed "
+        f"{progress.epoch} epochs as one compiled program. Losses are in nats per image: summed "
         f"over pixels and latent dimensions, averaged over images.\n\nData: {this.dataset.source}."
     )
 
 
-def summary(this: Run, fitting: Fit, progress: Progress, evaluation: Any, seconds: float) -> dict[str, Any]:
+def summary(this: Run, progress: Progress, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
     """The final numbers of every member, and what they took."""
     trained = {row["member"]: row for row in last_rows(progress.history, "train")}
     members = [
@@ -183,7 +193,7 @@ def summary(this: Run, fitting: Fit, progress: Progress, evaluation: Any, second
     ]
     return {
         "epochs": progress.epoch,
-        "complete": progress.epoch == this.flags.sweep.epochs,
+        "complete": progress.epoch >= (this.flags.sweep.epochs or 0),
         "diverged": sum(not row["alive"] for row in members),
         "collapsed": sum(bool(row["collapsed"]) for row in members),
         "train_seconds": seconds,

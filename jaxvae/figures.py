@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae import latent, plots
-from jaxvae.fit import Fit, Progress, Row
+from jaxvae.fit import Progress, Row, Sweep
 from jaxvae.metrics import ACTIVE_VARIANCE, Evaluation, active_units
 
 SHOWN_IMAGES = 12
@@ -42,11 +42,11 @@ def last_rows(history: list[Row], split: str) -> list[Row]:
     return [row for row in history if row["split"] == split and row["epoch"] == history[-1]["epoch"]]
 
 
-def shown_members(fitting: Fit, progress: Progress, evaluation: Evaluation, by: str) -> list[Shown]:
+def shown_members(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: str) -> list[Shown]:
     """One living member for each value of `by`."""
     shown: dict[str, Shown] = {}
     for k, alive in enumerate(np.asarray(progress.state.alive)):
-        name = plots.label(by, fitting.members.describe(k)[by])
+        name = plots.label(by, sweep.members.describe(k)[by])
         if alive and name not in shown:
             params = jax.tree.map(lambda x, k=k: x[k], progress.state.params)
             kl = np.asarray(evaluation.kl_per_dimension[k], np.float64).mean(axis=0)
@@ -54,11 +54,11 @@ def shown_members(fitting: Fit, progress: Progress, evaluation: Evaluation, by: 
     return list(shown.values())
 
 
-def sweep_figures(fitting: Fit, progress: Progress, evaluation: Evaluation, by: str = "beta") -> Iterator[NamedFigure]:
+def sweep_figures(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: str = "beta") -> Iterator[NamedFigure]:
     """Yield every figure of a sweep over `by`; `evaluation` is that of `progress` on the test split."""
-    model, shown = fitting.model, shown_members(fitting, progress, evaluation, by)
+    model, shown = sweep.model, shown_members(sweep, progress, evaluation, by)
     colors = plots.palette(plots.label(by, row[by]) for row in last_rows(progress.history, "test"))
-    images = fitting.test.image[:SHOWN_IMAGES].astype(jnp.float32) / 255.0
+    images = sweep.test.image[:SHOWN_IMAGES].astype(jnp.float32) / 255.0
 
     yield NamedFigure(
         "curves",
@@ -80,7 +80,7 @@ def sweep_figures(fitting: Fit, progress: Progress, evaluation: Evaluation, by: 
         "The same latent vectors, drawn from N(0, I), decoded by every member.",
         plots.samples({s.label: latent.decode(model, s.params, z) for s in shown}, colors),
     )
-    yield traversal_figure(fitting, shown, colors)
+    yield traversal_figure(sweep, shown, colors)
     yield NamedFigure(
         "rate_distortion",
         "Rate and distortion",
@@ -103,14 +103,14 @@ def sweep_figures(fitting: Fit, progress: Progress, evaluation: Evaluation, by: 
         )
 
 
-def traversal_figure(fitting: Fit, shown: list[Shown], colors: dict[str, str]) -> NamedFigure:
+def traversal_figure(sweep: Sweep, shown: list[Shown], colors: dict[str, str]) -> NamedFigure:
     """Walk along the most informative dimensions from the posterior mean of the first test image."""
-    image = fitting.test.image[:1].astype(jnp.float32) / 255.0
+    image = sweep.test.image[:1].astype(jnp.float32) / 255.0
     walks, kl = {}, {}
     for s in shown:
         dimensions = np.argsort(-s.kl)[:SHOWN_DIMENSIONS]
-        mean = latent.encode(fitting.model, s.params, image).mean[0]
-        walks[s.label] = latent.traverse(fitting.model, s.params, mean, dimensions, jnp.asarray(WALK))
+        mean = latent.encode(sweep.model, s.params, image).mean[0]
+        walks[s.label] = latent.traverse(sweep.model, s.params, mean, dimensions, jnp.asarray(WALK))
         kl[s.label] = s.kl[dimensions]
     return NamedFigure(
         "traversals",

@@ -37,7 +37,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int]) -> VAE:
     return ARCHITECTURES[config.architecture](config.latent_dim, image_shape, config.initializer, lowering)
 
 
-class Fit:
+class Sweep:
     """The compiled pieces of one fit: everything that stays the same from epoch to epoch.
 
     Attributes:
@@ -132,7 +132,7 @@ class Fit:
 
 
 def fit(
-    fitting: Fit,
+    sweep: Sweep,
     *,
     epochs: int,
     start: Progress | None = None,
@@ -143,12 +143,12 @@ def fit(
     `on_epoch` is called after each epoch, for progress, files and checkpoints; the state it sees is donated to the next
     epoch, so it must copy what it keeps. Nothing is printed or written here. Ends early only if no member is alive.
 
-    >>> progress = fit(Fit(Config(), load("digits"), grid(beta=(1, 4))), epochs=2)
+    >>> progress = fit(Sweep(Config(), load("digits"), grid(beta=(1, 4))), epochs=2)
     >>> progress.history[-1]["loss"]
     """
-    progress = start or fitting.start()
+    progress = start or sweep.start()
     while progress.epoch < epochs and bool(progress.state.alive.any()):
-        progress = fitting.epoch(progress)
+        progress = sweep.epoch(progress)
         if on_epoch is not None:
             on_epoch(progress)
     return progress

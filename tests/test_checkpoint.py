@@ -6,12 +6,12 @@ import pytest
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.config import Config
 from jaxvae.errors import CheckpointError
-from jaxvae.fit import Fit, fit
+from jaxvae.fit import Sweep, fit
 from jaxvae.sweep import grid
 
 
-def make_fit(tiny, latent_dim=4, betas=(1.0, 4.0)):
-    return Fit(Config(architecture="dense", latent_dim=latent_dim), tiny, grid(beta=betas), batch_size=32)
+def make_sweep(tiny, latent_dim=4, betas=(1.0, 4.0)):
+    return Sweep(Config(architecture="dense", latent_dim=latent_dim), tiny, grid(beta=betas), batch_size=32)
 
 
 def leaves(progress):
@@ -21,16 +21,16 @@ def leaves(progress):
 @pytest.mark.parametrize("architecture", ["dense", "conv"])
 def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tiny, tmp_path, architecture):
     def fresh():
-        return Fit(Config(architecture=architecture), tiny, grid(beta=(1.0, 4.0)), batch_size=32)
+        return Sweep(Config(architecture=architecture), tiny, grid(beta=(1.0, 4.0)), batch_size=32)
 
     unbroken = fit(fresh(), epochs=4)
     with Checkpoints(tmp_path) as checkpoints:
         fit(fresh(), epochs=2, on_epoch=checkpoints.save)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.epoch == 2
-        fitting = fresh()
-        start = checkpoints.restore(fitting.abstract_state())
-        resumed = fit(fitting, epochs=4, start=start)
+        sweep = fresh()
+        start = checkpoints.restore(sweep.abstract_state())
+        resumed = fit(sweep, epochs=4, start=start)
     assert resumed.history == unbroken.history
     for a, b in zip(leaves(resumed), leaves(unbroken), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -38,30 +38,31 @@ def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tiny, tmp_path, architect
 
 def test_the_newest_two_are_kept(tiny, tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        fit(make_fit(tiny), epochs=3, on_epoch=checkpoints.save)
+        fit(make_sweep(tiny), epochs=3, on_epoch=checkpoints.save)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ["2", "3"]
 
 
 def test_nothing_to_restore(tiny, tmp_path):
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="no checkpoint"):
+    with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.epoch is None
-        checkpoints.restore(make_fit(tiny).abstract_state())
+        with pytest.raises(CheckpointError, match="no checkpoint"):
+            checkpoints.restore(make_sweep(tiny).abstract_state())
 
 
 @pytest.mark.parametrize("other", [{"latent_dim": 5}, {"betas": (1.0,)}], ids=["model", "members"])
 def test_another_model_or_sweep_is_refused(tiny, tmp_path, other):
     with Checkpoints(tmp_path) as checkpoints:
-        fit(make_fit(tiny), epochs=1, on_epoch=checkpoints.save)
-        with pytest.raises(CheckpointError, match=r"epoch 1, .* is float32\[") as error:
-            checkpoints.restore(make_fit(tiny, **other).abstract_state())
+        fit(make_sweep(tiny), epochs=1, on_epoch=checkpoints.save)
+        with pytest.raises(CheckpointError, match=r"epoch 1, .* is .*\], but this run needs .*\]") as error:
+            checkpoints.restore(make_sweep(tiny, **other).abstract_state())
     assert "\n" not in str(error.value)
 
 
 def test_another_dtype_or_structure_is_refused_and_not_cast(tiny, tmp_path):
-    fitting = make_fit(tiny)
+    sweep = make_sweep(tiny)
     with Checkpoints(tmp_path) as checkpoints:
-        fit(fitting, epochs=1, on_epoch=checkpoints.save)
-        wanted = fitting.abstract_state()
+        fit(sweep, epochs=1, on_epoch=checkpoints.save)
+        wanted = sweep.abstract_state()
         half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), wanted.params)
         with pytest.raises(CheckpointError, match="bfloat16"):
             checkpoints.restore(wanted.replace(params=half))
@@ -72,8 +73,8 @@ def test_another_dtype_or_structure_is_refused_and_not_cast(tiny, tmp_path):
 
 
 def test_saving_an_epoch_again_is_an_error(tiny, tmp_path):
-    fitting = make_fit(tiny)
-    progress = fitting.epoch(fitting.start())
+    sweep = make_sweep(tiny)
+    progress = sweep.epoch(sweep.start())
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(progress)
         with pytest.raises(CheckpointError, match="epoch 1"):
@@ -81,12 +82,12 @@ def test_saving_an_epoch_again_is_an_error(tiny, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_one_line(tiny, tmp_path):
-    fitting = make_fit(tiny)
+    sweep = make_sweep(tiny)
     with Checkpoints(tmp_path) as checkpoints:
-        fit(fitting, epochs=1, on_epoch=checkpoints.save)
+        fit(sweep, epochs=1, on_epoch=checkpoints.save)
     for path in (tmp_path / "1" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:10])
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError) as error:
-        checkpoints.restore(fitting.abstract_state())
+        checkpoints.restore(sweep.abstract_state())
     assert "\n" not in str(error.value)

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from jaxvae.config import Config
-from jaxvae.fit import Fit, fit
+from jaxvae.fit import Sweep, fit
 from jaxvae.sweep import grid
 
 
 @pytest.fixture(scope="module")
 def progress(tiny):
-    return fit(Fit(Config(architecture="dense"), tiny, grid(beta=(0.0, 1.0), seeds=(0, 1)), batch_size=32), epochs=3)
+    return fit(Sweep(Config(architecture="dense"), tiny, grid(beta=(0.0, 1.0), seeds=(0, 1)), batch_size=32), epochs=3)
 
 
 def test_history_has_a_row_per_member_epoch_and_split(progress):
@@ -30,21 +30,21 @@ def test_it_learns(progress):
 
 
 def test_seeds_differ_and_repeat(tiny, progress):
-    again = fit(Fit(Config(architecture="dense"), tiny, grid(beta=(0.0, 1.0), seeds=(0, 1)), batch_size=32), epochs=3)
+    again = fit(Sweep(Config(architecture="dense"), tiny, grid(beta=(0.0, 1.0), seeds=(0, 1)), batch_size=32), epochs=3)
     assert again.history == progress.history
     assert progress.history[0]["loss"] != progress.history[1]["loss"]
 
 
 def test_the_train_row_weighs_the_short_last_batch_by_its_examples(tiny):
     """100 images at batch 32 make steps of 32, 32, 32 and 4; with learning rate 0 every image counts once."""
-    fitting = Fit(Config(architecture="dense"), tiny, grid(learning_rate=0.0), batch_size=32)
-    kl = fit(fitting, epochs=1).history[0]["kl"]  # does not depend on noise or order
-    whole = Fit(Config(architecture="dense"), tiny, grid(learning_rate=0.0), batch_size=100)
+    sweep = Sweep(Config(architecture="dense"), tiny, grid(learning_rate=0.0), batch_size=32)
+    kl = fit(sweep, epochs=1).history[0]["kl"]  # does not depend on noise or order
+    whole = Sweep(Config(architecture="dense"), tiny, grid(learning_rate=0.0), batch_size=100)
     np.testing.assert_allclose(kl, fit(whole, epochs=1).history[0]["kl"], rtol=1e-6)
 
 
 def test_a_test_row_does_not_train(tiny):
-    fitting = Fit(Config(architecture="dense"), tiny, grid(), batch_size=32)
-    state = fitting.start().state
-    first, second = (float(fitting.evaluate(state).loss.mean()) for _ in range(2))
+    sweep = Sweep(Config(architecture="dense"), tiny, grid(), batch_size=32)
+    state = sweep.start().state
+    first, second = (float(sweep.evaluate(state).loss.mean()) for _ in range(2))
     assert first == second

@@ -52,7 +52,7 @@ def test_metrics_keep_all_digits_and_leave_blank_what_a_split_lacks(tmp_path):
         "loss": 0.1 + 0.2, "reconstruction": 0.1, "kl": 0.05, "alive": True,
     }  # fmt: skip
     runs.write_metrics(tmp_path / "metrics.csv", [row])
-    (read,) = csv.DictReader((tmp_path / "metrics.csv").open())
+    (read,) = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
     assert float(read["loss"]) == 0.1 + 0.2
     assert read["ssim"] == ""
     assert tuple(read) == runs.COLUMNS

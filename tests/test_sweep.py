@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxvae.config import Config
-from jaxvae.fit import Fit, fit
+from jaxvae.fit import Sweep, fit
 from jaxvae.sweep import grid, member_chunk, over_members
 
 
@@ -61,17 +61,17 @@ def test_member_chunk_is_what_fits_the_free_memory(monkeypatch, memory, expected
 def test_a_member_of_a_sweep_equals_the_same_member_alone(tiny, architecture):
     """To rounding: XLA compiles a loop over three members and the only member's program differently."""
     betas = (1.0, 4.0, 16.0)
-    alone = fit(Fit(Config(architecture=architecture), tiny, grid(beta=4.0, seeds=(3,)), batch_size=32), epochs=2)
+    alone = fit(Sweep(Config(architecture=architecture), tiny, grid(beta=4.0, seeds=(3,)), batch_size=32), epochs=2)
     for axis in ("scan", "vmap"):
         config = Config(architecture=architecture, member_axis=axis)
-        sweep = fit(Fit(config, tiny, grid(beta=betas, seeds=(3,)), batch_size=32), epochs=2)
-        rows = [row for row in sweep.history if row["member"] == 1]
+        wide = fit(Sweep(config, tiny, grid(beta=betas, seeds=(3,)), batch_size=32), epochs=2)
+        rows = [row for row in wide.history if row["member"] == 1]
         for row, expected in zip(rows, alone.history, strict=True):
             assert row["beta"] == expected["beta"] == 4.0
             np.testing.assert_allclose(row["loss"], expected["loss"], rtol=1e-6)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-4, atol=1e-6),
-            sweep.state.params,
+            wide.state.params,
             alone.state.params,
         )
 
@@ -79,8 +79,8 @@ def test_a_member_of_a_sweep_equals_the_same_member_alone(tiny, architecture):
 @pytest.mark.parametrize("axis", ["scan", "vmap"])
 def test_a_member_that_dies_leaves_the_others_as_they_were(tiny, axis):
     config = Config(architecture="dense", member_axis=axis)
-    healthy = fit(Fit(config, tiny, grid(beta=(1.0, 2.0, 4.0)), batch_size=32), epochs=2)
-    sick = fit(Fit(config, tiny, grid(beta=(1.0, np.nan, 4.0)), batch_size=32), epochs=2)
+    healthy = fit(Sweep(config, tiny, grid(beta=(1.0, 2.0, 4.0)), batch_size=32), epochs=2)
+    sick = fit(Sweep(config, tiny, grid(beta=(1.0, np.nan, 4.0)), batch_size=32), epochs=2)
     for k in (0, 2):
         jax.tree.map(
             lambda a, b, k=k: np.testing.assert_array_equal(a[k], b[k]), sick.state.params, healthy.state.params
@@ -91,12 +91,12 @@ def test_a_member_that_dies_leaves_the_others_as_they_were(tiny, axis):
 
 def test_fit_stops_when_nobody_is_alive(tiny):
     epochs = []
-    fitting = Fit(Config(architecture="dense"), tiny, grid(beta=(np.nan, np.nan), seeds=(0,)), batch_size=32)
-    progress = fit(fitting, epochs=5, on_epoch=lambda p: epochs.append(p.epoch))
+    sweep = Sweep(Config(architecture="dense"), tiny, grid(beta=(np.nan, np.nan), seeds=(0,)), batch_size=32)
+    progress = fit(sweep, epochs=5, on_epoch=lambda p: epochs.append(p.epoch))
     assert epochs == [1]
     assert not progress.state.alive.any()
 
 
 def test_memory_of_one_counts_at_least_the_parameters_twice(tiny):
-    fitting = Fit(Config(architecture="dense"), tiny, grid(), batch_size=32)
-    assert fitting._memory_of_one() >= 2 * 4 * 476_216
+    sweep = Sweep(Config(architecture="dense"), tiny, grid(), batch_size=32)
+    assert sweep._memory_of_one() >= 2 * 4 * 476_216
