@@ -10,7 +10,7 @@ from jaxvae.runs import write_text
 
 HEAD = """# The documents' numbers, and ours
 
-Written by `python -m experiments.reproduce --dataset mnist`, which trains the studies that have no result in
+Written by `python -m experiments.reproduce`, which trains the studies that have no result in
 `experiments/results/` and makes this table from them; do not edit it.
 
 All numbers are train losses in nats per image: summed over pixels and latent dimensions, averaged over the epoch's

@@ -2,12 +2,14 @@
 
 source      documents 001 and 004; each study names its own
 run time    40 min for all studies on 2 CPU cores; a study that is done is not repeated
-command     python -m experiments.reproduce --dataset mnist
+command     python -m experiments.reproduce
 """
 
+import json
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from jaxvae.errors import ConfigError
 from jaxvae.flags import DataFlags
 
 FOLDER = Path(__file__).parent
+COLUMNS = ("seed", "beta", "epoch", "split", "loss", "reconstruction", "kl", "mse", "ssim", "active_units", "alive")
 
 
 @dataclass(frozen=True)
@@ -130,51 +133,53 @@ class Reproduce:
 def run(flags: Reproduce) -> None:
     """Train what is missing, then compare."""
     from experiments.comparison import write_comparison
-    from jaxvae import runs
     from jaxvae.experiment import load, say
+    from jaxvae.runs import read_json, write_text
 
     if flags.data.dataset != "mnist" or flags.data.limit is not None:
         raise ConfigError("dataset and limit: the documents' numbers are for all of mnist")
-    results = FOLDER / "results"
-    results.mkdir(exist_ok=True)
+    paths = {study.name: FOLDER / "results" / f"{study.name}.json" for study in STUDIES}
     for study in STUDIES:
-        path = results / f"{study.name}.json"
-        if study.name in flags.studies and (flags.again or not path.exists()):
+        if study.name in flags.studies and (flags.again or not paths[study.name].exists()):
             say(f"study {study.name}: {study.source}")
-            runs.write_json(path, train(study, load(flags.data)))
-    found = [(study, runs.read_json(path)) for study in STUDIES if (path := results / f"{study.name}.json").exists()]
+            write_text(paths[study.name], as_text(train(study, load(flags.data))))
+    found = [(study, read_json(paths[study.name])) for study in STUDIES if paths[study.name].exists()]
     write_comparison(FOLDER / "README.md", found)
     say(f"comparison: {FOLDER / 'README.md'}")
 
 
 def train(study: Study, dataset: Any) -> dict[str, Any]:
     """Train a study; its settings, every epoch's metrics, and what they were made with."""
-    import time
-
-    from jaxvae import runs
     from jaxvae.fit import Sweep, fit
     from jaxvae.progress import show_progress
+    from jaxvae.runs import environment
     from jaxvae.sweep import grid
 
-    members = grid(beta=study.betas, seeds=study.seeds)
     begun = time.monotonic()
     with show_progress(study.epochs) as show:
-        progress = fit(Sweep(study.model, dataset, members), epochs=study.epochs, on_epoch=show)
-    names = ("seed", "beta", "epoch", "split", "loss", "reconstruction", "kl", "mse", "ssim", "active_units", "alive")
+        sweep = Sweep(study.model, dataset, grid(beta=study.betas, seeds=study.seeds))
+        progress = fit(sweep, epochs=study.epochs, on_epoch=show)
     return {
         "study": study.name,
-        "model": study.model.__dict__,
+        "model": asdict(study.model),
         "seconds": round(time.monotonic() - begun, 1),
-        "dataset": runs.dataset_record(dataset),
-        "environment": runs.environment(),
-        "columns": names,
-        "rows": [[compact(row.get(name)) for name in names] for row in progress.history],
+        "sha256": dataset.sha256,
+        "environment": environment(),
+        "columns": COLUMNS,
+        "rows": [[compact(row.get(name)) for name in COLUMNS] for row in progress.history],
     }
 
 
 def compact(value: Any) -> Any:
     """Six significant digits are enough for a table."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """JSON with one line per row of metrics, so that a file is small and a change of it readable."""
+    head = json.dumps({name: value for name, value in result.items() if name != "rows"}, indent=1)
+    rows = ",\n".join("  " + json.dumps(row) for row in result["rows"])
+    return f'{head[:-2]},\n "rows": [\n{rows}\n ]\n}}\n'
 
 
 if __name__ == "__main__":

@@ -10,11 +10,23 @@ from jaxvae.data.dataset import Split
 from jaxvae.types import Batch
 
 
+class DeviceSplit(NamedTuple):
+    """A split on the device: images stay uint8 [N, H, W, C] there, labels are int32 [N]."""
+
+    image: Array
+    label: Array
+
+
 class EpochOrder(NamedTuple):
     """Which examples each step of an epoch takes; the last batch is padded with weight 0."""
 
     index: Array  # [S, B] int32
     weight: Array  # [S, B] float32, 1 or 0
+
+
+def to_device(split: Split) -> DeviceSplit:
+    """Copy a split to the default device."""
+    return DeviceSplit(jnp.asarray(split.image), jnp.asarray(split.label))
 
 
 def num_steps(num_examples: int, batch_size: int) -> int:
@@ -33,7 +45,7 @@ def epoch_order(num_examples: int, batch_size: int, key: Array | None = None) ->
     return EpochOrder(jnp.pad(index, padding).reshape(steps, -1), weight.reshape(steps, -1))
 
 
-def gather(split: Split, index: Array, weight: Array) -> Batch:
+def gather(split: DeviceSplit, index: Array, weight: Array) -> Batch:
     """Take the examples at `index` [B] and scale their pixels to [0, 1]."""
     image = split.image[index].astype(jnp.float32) / 255.0
     return Batch(image, split.label[index], weight)

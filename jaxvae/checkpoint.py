@@ -43,7 +43,7 @@ class Checkpoints:
         saved = self._manager.save(
             progress.epoch,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(progress.state), history=ocp.args.JsonSave(progress.history)
+                state=ocp.args.StandardSave(progress.state), history=ocp.args.JsonSave({"rows": progress.history})
             ),
         )
         if not saved:
@@ -70,7 +70,7 @@ class Checkpoints:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.folder}: epoch {epoch} cannot be restored: {first_line(error)}") from error
-        return Progress(epoch, restored.state, restored.history)
+        return Progress(epoch, restored["state"], restored["history"]["rows"])
 
     def _compare(self, epoch: int, expected: TrainState) -> None:
         """Refuse what Orbax would silently cast or drop."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxvae import latent, plots
 from jaxvae.fit import Progress, Row, Sweep
 from jaxvae.metrics import ACTIVE_VARIANCE, Evaluation, active_units
+from jaxvae.models import encode
 
 SHOWN_IMAGES = 12
 SHOWN_SAMPLES = 36
@@ -57,7 +58,7 @@ def shown_members(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: 
 def sweep_figures(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: str = "beta") -> Iterator[NamedFigure]:
     """Yield every figure of a sweep over `by`; `evaluation` is that of `progress` on the test split."""
     model, shown = sweep.model, shown_members(sweep, progress, evaluation, by)
-    colors = plots.palette(plots.label(by, row[by]) for row in last_rows(progress.history, "test"))
+    colors = plots.palette(plots.label(by, float(row[by])) for row in last_rows(progress.history, "test"))
     images = sweep.test.image[:SHOWN_IMAGES].astype(jnp.float32) / 255.0
 
     yield NamedFigure(
@@ -78,7 +79,7 @@ def sweep_figures(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: 
         "samples",
         "Samples from the prior",
         "The same latent vectors, drawn from N(0, I), decoded by every member.",
-        plots.samples({s.label: latent.decode(model, s.params, z) for s in shown}, colors),
+        plots.samples({s.label: latent.generate(model, s.params, z) for s in shown}, colors),
     )
     yield traversal_figure(sweep, shown, colors)
     yield NamedFigure(
@@ -108,8 +109,8 @@ def traversal_figure(sweep: Sweep, shown: list[Shown], colors: dict[str, str]) -
     image = sweep.test.image[:1].astype(jnp.float32) / 255.0
     walks, kl = {}, {}
     for s in shown:
-        dimensions = np.argsort(-s.kl)[:SHOWN_DIMENSIONS]
-        mean = latent.encode(sweep.model, s.params, image).mean[0]
+        dimensions = jnp.argsort(-jnp.asarray(s.kl))[:SHOWN_DIMENSIONS]
+        mean = encode(sweep.model, s.params, image).mean[0]
         walks[s.label] = latent.traverse(sweep.model, s.params, mean, dimensions, jnp.asarray(WALK))
         kl[s.label] = s.kl[dimensions]
     return NamedFigure(

@@ -120,7 +120,7 @@ def from_json(kind: type, values: dict[str, Any]) -> Any:
     read: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         value = values[name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             value = from_json(hint, value)
         elif isinstance(value, list):
             value = tuple(value)

@@ -7,28 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxvae.models import VAE
-from jaxvae.types import Posterior
+from jaxvae.models import VAE, decode, encode
 
 QUANTILES = np.linspace(0.05, 0.95, 16)
 """Normal quantiles at which document 001 draws the latent plane."""
 
 
 @partial(jax.jit, static_argnums=0)
-def encode(model: VAE, params: dict, image: Array) -> Posterior:
-    """Posteriors of images [N, H, W, C] in [0, 1]."""
-    return model.apply({"params": params}, image, method=VAE.encode)
+def generate(model: VAE, params: dict, z: Array) -> Array:
+    """Decoded images of latents [..., Z], one sigmoid after the logits; [..., H, W, C]."""
+    return jax.nn.sigmoid(decode(model, params, z))
 
 
 @partial(jax.jit, static_argnums=0)
-def decode(model: VAE, params: dict, z: Array) -> Array:
-    """Decoded images of latents [..., Z], one sigmoid after the logits; [..., H, W, C]."""
-    return jax.nn.sigmoid(model.apply({"params": params}, z, method=VAE.decode))
-
-
 def reconstruct(model: VAE, params: dict, image: Array) -> Array:
     """Images [N, H, W, C] decoded from their posterior means."""
-    return decode(model, params, encode(model, params, image).mean)
+    return generate(model, params, encode(model, params, image).mean)
 
 
 def traverse(model: VAE, params: dict, mean: Array, dimensions: Array, values: Array) -> Array:
@@ -37,7 +31,7 @@ def traverse(model: VAE, params: dict, mean: Array, dimensions: Array, values: A
     def walk(dimension: Array) -> Array:
         return jax.vmap(lambda value: mean.at[dimension].set(value))(values)
 
-    return decode(model, params, jax.vmap(walk)(jnp.asarray(dimensions)))
+    return generate(model, params, jax.vmap(walk)(jnp.asarray(dimensions)))
 
 
 def latent_plane(model: VAE, params: dict, quantiles: np.ndarray = QUANTILES) -> Array:
@@ -47,4 +41,4 @@ def latent_plane(model: VAE, params: dict, quantiles: np.ndarray = QUANTILES) ->
     """
     ticks = jax.scipy.stats.norm.ppf(jnp.asarray(quantiles, jnp.float32))
     second, first = jnp.meshgrid(ticks, ticks, indexing="ij")
-    return decode(model, params, jnp.stack([first, second], axis=-1))
+    return generate(model, params, jnp.stack([first, second], axis=-1))

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxvae.batches import epoch_order, gather
-from jaxvae.data.dataset import Split
+from jaxvae.batches import DeviceSplit, epoch_order, gather
 from jaxvae.losses import Reconstruction, gaussian_kl_per_dimension
-from jaxvae.models import VAE
+from jaxvae.models import VAE, decode, encode
 from jaxvae.objective import example_keys, negative_elbo
-from jaxvae.types import Hparams, Posterior
+from jaxvae.types import Hparams
 
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active if its posterior mean varies more than this over the data (Burda et al. 2016)."""
@@ -36,7 +35,7 @@ def evaluate(
     reconstruction: Reconstruction,
     params: dict,
     hparams: Hparams,
-    split: Split,
+    split: DeviceSplit,
     key: Array,
     *,
     batch_size: int = 500,
@@ -46,8 +45,8 @@ def evaluate(
 
     def one_example(image: Array, key: Array) -> Evaluation:
         terms = negative_elbo(model, reconstruction, params, image, key, hparams)
-        posterior: Posterior = model.apply({"params": params}, image, method=VAE.encode)
-        decoded = jax.nn.sigmoid(model.apply({"params": params}, posterior.mean, method=VAE.decode))
+        posterior = encode(model, params, image)
+        decoded = jax.nn.sigmoid(decode(model, params, posterior.mean))
         mse = jnp.mean(jnp.square(decoded - image))
         return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, mse, ssim(decoded, image))
 
@@ -56,13 +55,13 @@ def evaluate(
         keys = example_keys(jax.random.fold_in(key, number), batch_size)
         return None, jax.vmap(one_example)(gather(split, index, weight).image, keys)
 
-    _, results = lax.scan(step, None, (jnp.arange(len(order.index)), *order))
+    _, results = lax.scan(step, None, (jnp.arange(len(order.index)), order.index, order.weight))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(split.image)], results)
 
 
 def ssim(decoded: Array, image: Array) -> Array:
     """Structural similarity of two images [H, W, C] in [0, 1] (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5)."""
-    return dm_pix.ssim(decoded, image, max_val=1.0)
+    return jnp.asarray(dm_pix.ssim(decoded, image, max_val=1.0))
 
 
 def active_units(mean: np.ndarray) -> np.ndarray:

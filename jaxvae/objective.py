@@ -1,10 +1,11 @@
 """The objective on one screen: encode, reparameterize, decode, and the two terms of the negative ELBO."""
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxvae.losses import Reconstruction, gaussian_kl
-from jaxvae.models import VAE, reparameterize
+from jaxvae.models import VAE, decode, encode, reparameterize
 from jaxvae.types import Hparams, Terms
 
 
@@ -16,10 +17,9 @@ def negative_elbo(
     `-log p(x) <= E_q[-log p(x|z)] + KL(q(z|x) || p(z))` at beta 1 (Kingma and Welling 2014); beta weighs the KL
     (Higgins et al. 2017). `vmap` over images and keys, then reduce.
     """
-    variables = {"params": params}
-    posterior = model.apply(variables, image, method=VAE.encode)
+    posterior = encode(model, params, image)
     z = reparameterize(key, posterior)
-    logits = model.apply(variables, z, method=VAE.decode)
+    logits = decode(model, params, z)
     distortion = reconstruction(logits, image, hparams)
     kl = gaussian_kl(posterior)
     return Terms(distortion + hparams.beta * kl, distortion, kl)
@@ -27,4 +27,4 @@ def negative_elbo(
 
 def example_keys(key: Array, batch_size: int) -> Array:
     """One key per position of a batch, [B]: an example's noise depends on nothing but its step and its position."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jax.numpy.arange(batch_size))
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))

@@ -17,8 +17,8 @@ MOST_SHOWN = 6
 @contextmanager
 def show_progress(epochs: int, *, done: int = 0, stream: TextIO | None = None) -> Iterator:
     """Yields `on_epoch` for `fit`: shows the epoch, each member's train loss and the time left."""
-    stream = stream or sys.stderr
-    shown = _bar(epochs, done, stream) if stream.isatty() else _lines(epochs, stream)
+    out = stream or sys.stderr
+    shown = _bar(epochs, done, out) if out.isatty() else _lines(epochs, out)
     with shown as on_epoch:
         yield on_epoch
 

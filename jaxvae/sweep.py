@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxvae.batches import DeviceSplit
 from jaxvae.config import MemberAxis
-from jaxvae.data.dataset import Split
 from jaxvae.losses import Reconstruction
 from jaxvae.metrics import Evaluation, evaluate
 from jaxvae.models import VAE
@@ -95,7 +95,7 @@ def init_members(
 
 @partial(jax.jit, static_argnames=("train_step", "batch_size", "chunk"), donate_argnames="state")
 def train_members(
-    train_step: TrainStep, state: TrainState, split: Split, keys: Array, *, batch_size: int, chunk: int
+    train_step: TrainStep, state: TrainState, split: DeviceSplit, keys: Array, *, batch_size: int, chunk: int
 ) -> tuple[TrainState, Terms]:
     """One epoch of K members: the new states (the old ones are donated) and the terms of every step [K, S]."""
 
@@ -107,7 +107,7 @@ def train_members(
 
 @partial(jax.jit, static_argnames=("model", "reconstruction", "chunk"))
 def evaluate_members(
-    model: VAE, reconstruction: Reconstruction, state: TrainState, split: Split, keys: Array, *, chunk: int
+    model: VAE, reconstruction: Reconstruction, state: TrainState, split: DeviceSplit, keys: Array, *, chunk: int
 ) -> Evaluation:
     """Evaluate K members on `split`; leading axis [K]."""
 

@@ -1,15 +1,15 @@
 """Training one member: its first state, one step, one epoch. `jaxvae.sweep` adds the member axis around these."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from jaxvae.batches import epoch_order, gather
-from jaxvae.data.dataset import Split
+from jaxvae.batches import DeviceSplit, epoch_order, gather
 from jaxvae.losses import Reconstruction
 from jaxvae.models import VAE
 from jaxvae.objective import example_keys, negative_elbo
@@ -30,7 +30,7 @@ def init_state(
 ) -> TrainState:
     """Parameters drawn with `key`, a fresh optimizer, step 0."""
     params_key, sample_key = jax.random.split(key)
-    params = model.init(params_key, jnp.zeros(image_shape), sample_key)["params"]
+    params = dict(model.init(params_key, jnp.zeros(image_shape), sample_key)["params"])
     hparams = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hparams)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), hparams, jnp.array(True))
 
@@ -47,8 +47,8 @@ def make_train_step(
 
     def mean_terms(params: dict, batch: Batch, key: Array, hparams: Hparams) -> tuple[Array, Terms]:
         keys = example_keys(key, len(batch.weight))
-        one_example = jax.vmap(negative_elbo, in_axes=(None, None, None, 0, 0, None))
-        terms = one_example(model, reconstruction, params, batch.image, keys, hparams)
+        one_example = partial(negative_elbo, model, reconstruction, params)
+        terms = jax.vmap(one_example, in_axes=(0, 0, None))(batch.image, keys, hparams)
         means = Terms(*(jnp.sum(batch.weight * term) / jnp.sum(batch.weight) for term in terms))
         return means.loss, means
 
@@ -56,10 +56,12 @@ def make_train_step(
         gradients, terms = jax.grad(mean_terms, has_aux=True)(state.params, batch, key, state.hparams)
         direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         updates = jax.tree.map(lambda d: -state.hparams.learning_rate * d, direction)
-        new = state.replace(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+        new = replace(
+            state, step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
+        )
         alive = state.alive & all_finite((terms, new.params, new.opt_state))
         kept = jax.tree.map(lambda after, before: jnp.where(alive, after, before), new, state)
-        return kept.replace(alive=alive), terms
+        return replace(kept, alive=alive), terms
 
     return train_step
 
@@ -70,7 +72,7 @@ def all_finite(tree) -> Array:
 
 
 def train_epoch(
-    train_step: TrainStep, state: TrainState, split: Split, key: Array, *, batch_size: int
+    train_step: TrainStep, state: TrainState, split: DeviceSplit, key: Array, *, batch_size: int
 ) -> tuple[TrainState, Terms]:
     """Every example of `split` once, in an order and with noise drawn from `key`: one `lax.scan` over the steps.
 
@@ -83,4 +85,4 @@ def train_epoch(
         number, index, weight = inputs
         return train_step(state, gather(split, index, weight), jax.random.fold_in(noise_key, number))
 
-    return lax.scan(step, state, (jnp.arange(len(order.index)), *order))
+    return lax.scan(step, state, (jnp.arange(len(order.index)), order.index, order.weight))

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import optax
 from flax import struct
 from jax import Array
-from jax.typing import ArrayLike
 
 
 class Batch(NamedTuple):
@@ -35,9 +34,11 @@ class Terms(NamedTuple):
 class Hparams:
     """Scalars that the compiled program takes as inputs: a leading axis [K] turns one run into a sweep."""
 
-    learning_rate: ArrayLike = 1e-3
-    beta: ArrayLike = 1.0
-    variance: ArrayLike = 0.5  # of the Gaussian decoder; 0.5 makes squared error / (2 variance) the plain squared error
+    learning_rate: Array | float = 1e-3
+    beta: Array | float = 1.0
+    variance: Array | float = (
+        0.5  # of the Gaussian decoder; 0.5 makes squared error / (2 variance) the plain squared error
+    )
 
 
 @struct.dataclass

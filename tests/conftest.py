@@ -1,5 +1,7 @@
 """Strict mode for every test: no implicit rank or dtype promotion; pyproject makes warnings errors."""
 
+import gzip
+import struct
 from functools import wraps
 
 import dm_pix
@@ -49,3 +51,48 @@ def tiny() -> Dataset:
         return Split(image, label)
 
     return Dataset("tiny", split(100), split(40), "made for tests", num_classes=4)
+
+
+PARTS = {
+    "train-images-idx3-ubyte": ("train", 0),
+    "train-labels-idx1-ubyte": ("train", 1),
+    "t10k-images-idx3-ubyte": ("test", 0),
+    "t10k-labels-idx1-ubyte": ("test", 1),
+}
+
+
+def encode_idx(array):
+    """The IDX bytes of a uint8 array: an independent writer for the parser under test."""
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def make_arrays(size=28, train=20, test=10, seed=0):
+    """{"train": (images, labels), "test": ...} of random uint8, labels 0 to 9."""
+    rng = np.random.default_rng(seed)
+    return {
+        split: (rng.integers(0, 256, (n, size, size), np.uint8), np.arange(n, dtype=np.uint8) % 10)
+        for split, n in (("train", train), ("test", test))
+    }
+
+
+def write_files(folder, arrays, compress=True):
+    """Write the four files of a data set under their official names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, (split, index) in PARTS.items():
+        data = encode_idx(arrays[split][index])
+        (folder / (f"{stem}.gz" if compress else stem)).write_bytes(gzip.compress(data) if compress else data)
+
+
+@pytest.fixture(scope="session")
+def idx_bytes():
+    return encode_idx
+
+
+@pytest.fixture(scope="session")
+def random_arrays():
+    return make_arrays
+
+
+@pytest.fixture(scope="session")
+def write_idx_files():
+    return write_files

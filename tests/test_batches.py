@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvae.batches import epoch_order, gather, num_steps
-from jaxvae.data import Split
+from jaxvae.batches import DeviceSplit, epoch_order, gather, num_steps
 
 
 @pytest.mark.parametrize(("examples", "batch", "steps"), [(60_000, 128, 469), (10, 5, 2), (1, 128, 1), (11, 5, 3)])
@@ -29,7 +28,7 @@ def test_order_depends_on_the_key_and_without_one_is_in_order():
 
 
 def test_gather_takes_and_scales():
-    split = Split(jnp.arange(4, dtype=jnp.uint8).reshape(4, 1, 1, 1) * 85, jnp.array([3, 2, 1, 0], jnp.int32))
+    split = DeviceSplit(jnp.arange(4, dtype=jnp.uint8).reshape(4, 1, 1, 1) * 85, jnp.array([3, 2, 1, 0], jnp.int32))
     batch = gather(split, jnp.array([3, 0]), jnp.array([1.0, 0.0]))
     np.testing.assert_array_equal(batch.image.ravel(), [1.0, 0.0])
     np.testing.assert_array_equal(batch.label, [0, 3])

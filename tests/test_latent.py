@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import norm
 
 from jaxvae import latent
-from jaxvae.models import VAE
+from jaxvae.models import VAE, encode
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 
 SHAPE = (4, 4, 1)
@@ -16,14 +16,14 @@ def logits(z):
     return MODEL.apply({"params": PARAMS}, jnp.asarray(z, jnp.float32), method=VAE.decode)
 
 
-def test_decode_applies_one_sigmoid():
+def test_generate_applies_one_sigmoid():
     z = jnp.array([0.3, -2.0])
-    np.testing.assert_allclose(latent.decode(MODEL, PARAMS, z), 1 / (1 + np.exp(-logits(z))), rtol=1e-5)
+    np.testing.assert_allclose(latent.generate(MODEL, PARAMS, z), 1 / (1 + np.exp(-logits(z))), rtol=1e-5)
 
 
 def test_reconstruct_decodes_the_posterior_mean():
     images = jax.random.uniform(jax.random.key(2), (3, *SHAPE))
-    mean = latent.encode(MODEL, PARAMS, images).mean
+    mean = encode(MODEL, PARAMS, images).mean
     np.testing.assert_allclose(latent.reconstruct(MODEL, PARAMS, images), jax.nn.sigmoid(logits(mean)), rtol=1e-5)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from jaxvae.data import Split
+from jaxvae.batches import DeviceSplit
 from jaxvae.losses import bernoulli, gaussian_kl_per_dimension
 from jaxvae.metrics import Evaluation, active_units, evaluate, ssim, summarize
 from jaxvae.models import VAE
@@ -62,7 +62,7 @@ def test_evaluate_is_in_order_whatever_the_batch_size_and_by_hand():
     model = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3)
     params = model.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (7, *SHAPE), np.uint8))
-    split, hparams = Split(images, jnp.zeros(7, jnp.int32)), Hparams(beta=3.0)
+    split, hparams = DeviceSplit(images, jnp.zeros(7, jnp.int32)), Hparams(beta=3.0)
     result = evaluate(model, bernoulli, params, hparams, split, jax.random.key(2), batch_size=3)
     assert all(len(x) == 7 for x in result)
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvae.data import Split
+from jaxvae.batches import DeviceSplit
 from jaxvae.losses import bernoulli, gaussian_kl, squared_error
 from jaxvae.models import VAE, reparameterize
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
@@ -124,7 +124,7 @@ def test_all_finite():
 def test_an_epoch_is_its_steps():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.integers(0, 256, (10, *SHAPE), np.uint8))
-    split, key = Split(images, jnp.zeros(10, jnp.int32)), jax.random.key(1)
+    split, key = DeviceSplit(images, jnp.zeros(10, jnp.int32)), jax.random.key(1)
     step = make_train_step(MODEL, squared_error)
     scanned, terms = jax.jit(partial(train_epoch, step, batch_size=4))(make_state(), split, key)
 

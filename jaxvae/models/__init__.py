@@ -9,7 +9,7 @@ from jaxvae.config import Initializer, Lowering
 from jaxvae.models.conv import ConvEncoder
 from jaxvae.models.lowering import default_lowering
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
-from jaxvae.models.vae import VAE, reparameterize
+from jaxvae.models.vae import VAE, decode, encode, reparameterize
 
 ImageShape = tuple[int, int, int]
 
@@ -43,4 +43,4 @@ ARCHITECTURES: dict[str, Callable[[int, ImageShape, Initializer, Lowering], VAE]
     "mlp": mlp,
 }
 
-__all__ = ["ARCHITECTURES", "VAE", "default_lowering", "reparameterize"]
+__all__ = ["ARCHITECTURES", "VAE", "decode", "default_lowering", "encode", "reparameterize"]

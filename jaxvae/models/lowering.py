@@ -51,7 +51,8 @@ def conv(image: Array, kernel: Array, *, stride: int, padding: int, lowering: Lo
         return conv_transpose(image, flipped, stride=1, padding=k - 1 - padding, output_padding=0, lowering="gemm")
     size = image.shape[-3:-1]
     window = Window(k, stride, padding, size, tuple((n + 2 * padding - k) // stride + 1 for n in size))
-    return im2col(image, window) @ kernel.reshape(k * k * channels_in, channels_out)
+    patches: Array = im2col(image, window)
+    return patches @ kernel.reshape(k * k * channels_in, channels_out)
 
 
 def conv_transpose(

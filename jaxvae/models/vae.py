@@ -1,5 +1,7 @@
 """The variational autoencoder: any encoder, two heads, any decoder."""
 
+from typing import cast
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -40,6 +42,16 @@ class VAE(nn.Module):
         """Logits decoded from one sample of the posterior, and the posterior."""
         posterior = self.encode(image)
         return self.decode(reparameterize(key, posterior)), posterior
+
+
+def encode(model: VAE, params: dict, image: Array) -> Posterior:
+    """The posterior of images [..., H, W, C] under `params`."""
+    return cast(Posterior, model.apply({"params": params}, image, method=VAE.encode))
+
+
+def decode(model: VAE, params: dict, z: Array) -> Array:
+    """The logits [..., H, W, C] of latents [..., Z] under `params`."""
+    return cast(Array, model.apply({"params": params}, z, method=VAE.decode))
 
 
 def reparameterize(key: Array, posterior: Posterior) -> Array:

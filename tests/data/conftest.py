@@ -1,44 +1,13 @@
-"""Hand-made IDX files, the real ones where JAXVAE_DATA_DIR has them, and a user without data, cache or network."""
+"""The real files where JAXVAE_DATA_DIR has them, and a user without data, cache or network."""
 
-import gzip
 import os
 import socket
-import struct
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 REAL_DATA_DIR = os.environ.get("JAXVAE_DATA_DIR")  # read before `isolated` hides it
-PARTS = {
-    "train-images-idx3-ubyte": ("train", 0),
-    "train-labels-idx1-ubyte": ("train", 1),
-    "t10k-images-idx3-ubyte": ("test", 0),
-    "t10k-labels-idx1-ubyte": ("test", 1),
-}
-
-
-def encode_idx(array):
-    """The IDX bytes of a uint8 array: an independent writer for the parser under test."""
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def make_arrays(size=28, train=20, test=10, seed=0):
-    """{"train": (images, labels), "test": ...} of random uint8, labels 0 to 9."""
-    rng = np.random.default_rng(seed)
-    return {
-        split: (rng.integers(0, 256, (n, size, size), np.uint8), np.arange(n, dtype=np.uint8) % 10)
-        for split, n in (("train", train), ("test", test))
-    }
-
-
-def write_files(folder, arrays, compress=True):
-    """Write the four files of a data set under their official names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem, (split, index) in PARTS.items():
-        data = encode_idx(arrays[split][index])
-        (folder / (f"{stem}.gz" if compress else stem)).write_bytes(gzip.compress(data) if compress else data)
 
 
 def check_one_line(error, *fragments):
@@ -47,21 +16,6 @@ def check_one_line(error, *fragments):
     assert "\n" not in text
     for fragment in fragments:
         assert fragment in text
-
-
-@pytest.fixture(scope="session")
-def idx_bytes():
-    return encode_idx
-
-
-@pytest.fixture(scope="session")
-def random_arrays():
-    return make_arrays
-
-
-@pytest.fixture(scope="session")
-def write_idx_files():
-    return write_files
 
 
 @pytest.fixture(scope="session")

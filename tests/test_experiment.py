@@ -1,0 +1,167 @@
+"""Whole runs through the command line, in process: one per data source, resumed, diverged, refused."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.beta_sweep import BetaSweep, run
+from jaxvae import cli, latent
+
+REAL_DATA_DIR = os.environ.get("JAXVAE_DATA_DIR")
+QUICK = ("--architecture", "dense", "--limit", "96", "--batch-size", "32")
+FIGURES = {"curves", "reconstructions", "samples", "traversals", "rate_distortion", "kl_per_dimension"}
+
+
+@pytest.fixture(autouse=True)
+def no_compilation_cache(monkeypatch):
+    monkeypatch.setattr(cli, "use_compilation_cache", lambda: None)
+
+
+def sweep(*flags) -> int:
+    return cli.main("beta_sweep", BetaSweep, run, [str(flag) for flag in flags])
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def check_folder(folder, *, members, epochs, figures):
+    assert {path.stem for path in folder.glob("*.png")} == figures
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(figures)
+    assert 'src="http' not in page
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * members * epochs
+    summary = read(folder, "summary.json")
+    assert len(summary["members"]) == members
+    assert summary["epochs"] == epochs
+    assert summary["complete"]
+    assert all(np.isfinite(row["loss"]) for row in summary["members"])
+    assert sorted(int(path.name) for path in (folder / "checkpoints").iterdir())[-1] == epochs
+    return summary
+
+
+def test_digits(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert sweep(*QUICK, "--dataset", "digits", "--epochs", 2, "--betas", 1, 4, "--seeds", 0, 1, "--out", folder) == 0
+    summary = check_folder(folder, members=4, epochs=2, figures=FIGURES)
+    assert summary["dataset"]["name"] == "digits"
+    assert summary["members"][0]["steps"] == 6
+    captured = capsys.readouterr()
+    assert "data: " in captured.err
+    assert "epoch 2/2" in captured.err
+    assert captured.out.splitlines()[0].split()[:2] == ["beta", "members"]
+    assert read(folder, "config.json")["flags"]["sweep"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_idx_files(tmp_path, write_idx_files, random_arrays, name, compress):
+    write_idx_files(tmp_path / "data" / name, random_arrays(), compress=compress)
+    flags = ("--dataset", name, "--data-dir", tmp_path / "data", "--epochs", 1, "--betas", 1, "--latent-dim", 2)
+    assert sweep("--architecture", "dense", *flags, "--out", tmp_path / "run") == 0
+    summary = check_folder(tmp_path / "run", members=1, epochs=1, figures=FIGURES | {"manifold"})
+    assert len(summary["dataset"]["sha256"]) == 4
+
+
+@pytest.mark.skipif(not REAL_DATA_DIR, reason="JAXVAE_DATA_DIR is not set")
+def test_real_mnist(tmp_path):
+    assert sweep(*QUICK, "--data-dir", REAL_DATA_DIR, "--epochs", 1, "--out", tmp_path / "run") == 0
+    summary = check_folder(tmp_path / "run", members=4, epochs=1, figures=FIGURES)
+    assert summary["dataset"]["name"] == "mnist"
+
+
+def test_resume_is_the_unbroken_run(tmp_path):
+    flags = (*QUICK, "--dataset", "digits", "--betas", 1, 4)
+    assert sweep(*flags, "--epochs", 3, "--out", tmp_path / "whole") == 0
+    assert sweep(*flags, "--epochs", 1, "--out", tmp_path / "parts") == 0
+    assert sweep("--resume", tmp_path / "parts", "--epochs", 3) == 0
+    check_folder(tmp_path / "parts", members=2, epochs=3, figures=FIGURES)
+    whole, parts = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+    assert read(tmp_path / "whole", "summary.json")["members"] == read(tmp_path / "parts", "summary.json")["members"]
+    assert len(read(tmp_path / "parts", "config.json")["environments"]) == 2
+
+
+def test_interrupted(tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxvae.fit.Sweep.epoch", interrupt)
+    assert sweep(*QUICK, "--dataset", "digits", "--out", tmp_path / "run") == 130
+    assert f"--resume {tmp_path / 'run'}" in capsys.readouterr().err
+
+
+def test_everybody_diverged(tmp_path, capsys):
+    flags = (*QUICK, "--dataset", "digits", "--learning-rate", "1e6", "--betas", 1, 4, "--epochs", 2)
+    assert sweep(*flags, "--out", tmp_path / "run") == 5
+    assert read(tmp_path / "run", "summary.json")["diverged"] == 2
+    assert "every member became non-finite" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_one_of_two_diverged(tmp_path, capsys):
+    flags = (*QUICK, "--dataset", "digits", "--betas", 1, "1e6", "--learning-rate", "0.3", "--epochs", 2)
+    code = sweep(*flags, "--out", tmp_path / "run")
+    diverged = read(tmp_path / "run", "summary.json")["diverged"]
+    assert (code, diverged) in {(0, 0), (0, 1), (5, 2)}
+    assert ("diverged" in capsys.readouterr().out) == (diverged == 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (("--latent-dim", "0"), 2, "latent_dim is 0"),
+        (("--betas", "-1"), 2, "betas is -1.0"),
+        (("--out", "{taken}"), 2, "not empty"),
+        (("--resume", "{missing}"), 6, "config.json: cannot be read"),
+        (("--resume", "{taken}"), 2, "not one of beta_sweep"),
+        (("--dataset", "mnist", "--data-dir", "{damaged}"), 3, "train-images-idx3-ubyte"),
+    ],
+)
+def test_refused_in_one_line(tmp_path, capsys, flags, code, message):
+    taken, damaged = tmp_path / "taken", tmp_path / "damaged"
+    for folder in (taken, damaged):
+        folder.mkdir()
+    (taken / "config.json").write_text("[]")
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (damaged / f"{name}-ubyte").write_bytes(b"\0\0\10\3")
+    names = {"taken": taken, "missing": tmp_path / "missing", "damaged": damaged}
+    base = () if "--dataset" in flags or "--resume" in flags else ("--dataset", "digits")
+    assert sweep(*base, *(flag.format(**names) for flag in flags)) == code
+    error = capsys.readouterr().err.splitlines()
+    assert message in error[-1]
+    assert error[-1].startswith("error: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "taken"]  # nothing was written
+
+
+def test_a_typo_is_answered_with_the_flag(capsys):
+    with pytest.raises(SystemExit) as error:
+        sweep("--bettas", 1)
+    assert error.value.code == 2
+    captured = capsys.readouterr()
+    assert "--betas" in captured.err + captured.out
+
+
+def test_help_is_complete_and_needs_no_jax(tmp_path):
+    import subprocess
+    import time
+
+    code = (
+        "import sys; from jaxvae import cli; from experiments.beta_sweep import BetaSweep, run\n"
+        "try: cli.main('beta_sweep', BetaSweep, run, ['--help'])\n"
+        "except SystemExit: sys.exit('jax' in sys.modules)"
+    )
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begun < 5  # a tenth of a second on an idle machine
+    for flag in ("--betas", "--seeds", "--architecture", "--reconstruction", "--latent-dim", "--epochs", "--batch-size",
+                 "--learning-rate", "--dataset", "--data-dir", "--out", "--resume", "--checkpoint-every"):  # fmt: skip
+        assert flag in done.stdout
+
+
+def test_quantiles_of_the_plane_are_document_001_s():
+    np.testing.assert_allclose(latent.QUANTILES, np.linspace(0.05, 0.95, 16))
