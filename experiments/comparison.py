@@ -52,7 +52,8 @@ def line(number: Any, rows: Sequence[dict[str, Any]]) -> str:
             row[number.metric]
             for row in rows
             if (row["beta"], row["epoch"], row["split"]) == (number.beta, number.epoch, "train")
-        ]
+        ],
+        float,  # a diverged member's null becomes NaN
     )
     difference = ours.mean() / number.value - 1
     if number.tolerance is None:

@@ -61,16 +61,19 @@ class Checkpoints:
         """
         epoch = self.epoch
         if epoch is None:
-            raise CheckpointError(f"{self.folder}: no checkpoint to resume from")
+            raise CheckpointError(f"{self.folder}: no checkpoint to resume from; start a new run")
         try:
             self._compare(epoch, abstract_state)
             restored = self._manager.restore(
                 epoch,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state), history=ocp.args.JsonRestore()),
             )
+            return Progress(epoch, restored["state"], restored["history"]["rows"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.folder}: epoch {epoch} cannot be restored: {first_line(error)}") from error
-        return Progress(epoch, restored["state"], restored["history"]["rows"])
+            raise CheckpointError(
+                f"{self.folder}: epoch {epoch} cannot be restored: {first_line(error)}; "
+                f"delete {self.folder / str(epoch)} to go on from the one before"
+            ) from error
 
     def _compare(self, epoch: int, expected: TrainState) -> None:
         """Refuse what Orbax would silently cast or drop."""

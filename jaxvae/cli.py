@@ -1,5 +1,6 @@
 """The command line of every experiment: flags from a dataclass, one-line errors, exit codes."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -46,6 +47,8 @@ def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str
 
 def use_compilation_cache() -> None:
     """Keep compiled programs in the XDG cache folder, so that a second start compiles in well under a second."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # the user's own
+        return
     import jax
 
     settings: dict[str, Any] = {

@@ -5,13 +5,14 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from jaxvae import data, plots, runs
 from jaxvae.checkpoint import Checkpoints
+from jaxvae.config import DatasetName
 from jaxvae.data.dataset import Dataset, Split
 from jaxvae.errors import ConfigError, DivergedError
 from jaxvae.figures import last_rows, sweep_figures
@@ -32,6 +33,13 @@ class Run:
     folder: Path
     flags: Flags
     dataset: Dataset
+    environments: list[dict[str, Any]]  # of the sessions before this one; empty for a new run
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the data."""
+        assert self.flags.sweep.epochs is not None  # `begin` filled it in
+        return self.flags.sweep.epochs
 
 
 def run(name: str, flags: Flags) -> Path:
@@ -42,13 +50,10 @@ def run(name: str, flags: Flags) -> Path:
     """
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
     settings = this.flags.sweep
-    assert settings.batch_size is not None
-    members = grid(
-        beta=settings.betas, learning_rate=settings.learning_rate, variance=settings.variance, seeds=settings.seeds
-    )
-    say(
-        f"{name}: {len(members)} members, {settings.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}"
-    )
+    assert settings.batch_size is not None  # `begin` filled it in
+    scalars = {"beta": settings.betas, "learning_rate": settings.learning_rate, "variance": settings.variance}
+    members = grid(**scalars, seeds=settings.seeds)
+    say(f"{name}: {len(members)} members, {this.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
     sweep = Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
     begun = time.monotonic()
     progress = train(this, sweep)
@@ -56,7 +61,10 @@ def run(name: str, flags: Flags) -> Path:
     evaluation = jax.tree.map(np.asarray, sweep.evaluate(progress.state))
     runs.write_json(this.folder / "summary.json", summary(this, progress, evaluation, seconds))
     if not bool(progress.state.alive.any()):
-        raise DivergedError(f"every member became non-finite; see {this.folder / 'metrics.csv'}; lower learning_rate")
+        raise DivergedError(
+            f"every member became non-finite; see {this.folder / 'metrics.csv'}; "
+            "try a lower learning_rate or beta, or a higher variance"
+        )
     report(this, sweep, progress, evaluation)
     return this.folder
 
@@ -64,42 +72,45 @@ def run(name: str, flags: Flags) -> Path:
 def begin(name: str, flags: Flags) -> Run:
     """Load the data, fill in the defaults that depend on it, and make the run folder."""
     dataset = load(flags.data)
-    sweep = replace(
+    images = len(dataset.train.image)
+    if flags.sweep.batch_size is not None and flags.sweep.batch_size > images:
+        raise ConfigError(f"batch_size is {flags.sweep.batch_size}, but there are {images} training images")
+    settings = replace(
         flags.sweep,
         epochs=flags.sweep.epochs or EPOCHS[dataset.name],
-        batch_size=flags.sweep.batch_size or BATCH_SIZE[dataset.name],
+        batch_size=flags.sweep.batch_size or min(BATCH_SIZE[dataset.name], images),
     )
-    flags = replace(flags, sweep=sweep, data=replace(flags.data, dataset=dataset.name))
-    this = Run(name, runs.new_folder(name, flags.run.out), flags, dataset)
-    write_config(this, earlier=[])
-    return this
-
-
-def write_config(this: Run, earlier: list[dict[str, Any]]) -> None:
-    """`config.json`: the settings, and the environment of the run's start and of each time it was resumed."""
-    environments = [*earlier, runs.environment()]
-    config = {"experiment": this.name, "flags": to_json(this.flags), "dataset": runs.dataset_record(this.dataset)}
-    runs.write_json(this.folder / "config.json", {**config, "environments": environments})
+    folder = flags.data.data_dir and flags.data.data_dir.absolute()
+    source = replace(flags.data, dataset=cast(DatasetName, dataset.name), data_dir=folder)
+    flags = replace(flags, sweep=settings, data=source)
+    return Run(name, runs.new_folder(name, flags.run.out), flags, dataset, [])
 
 
 def resume(name: str, flags: Flags) -> Run:
     """The run in `flags.run.resume` with its own settings, and more epochs where `flags` ask for them."""
     folder = flags.run.resume
     assert folder is not None
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"resume is {folder}, which is not a run folder: it has no config.json")
     recorded = runs.read_json(folder / "config.json")
     if not isinstance(recorded, dict) or recorded.get("experiment") != name:
         raise ConfigError(f"resume is {folder}, whose config.json is not one of {name}")
-    saved: Flags = from_json(type(flags), recorded.get("flags", {}))
+    saved: Flags = from_json(type(flags), recorded.get("flags"))
     allowed = type(flags)(run=RunFlags(resume=folder, debug=flags.run.debug))
     if replace(flags, sweep=replace(flags.sweep, epochs=None)) != allowed:
         raise ConfigError("resume continues a run with its own settings; beside it only --epochs may be given")
     saved = replace(saved, sweep=replace(saved.sweep, epochs=flags.sweep.epochs or saved.sweep.epochs))
+    data_record, environments = recorded.get("dataset"), recorded.get("environments")
+    if (
+        not (isinstance(data_record, dict) and isinstance(environments, list))
+        or saved.sweep.epochs is None
+        or saved.sweep.batch_size is None
+    ):
+        raise ConfigError(f"resume is {folder}, whose config.json is incomplete")
     dataset = load(saved.data)
-    if runs.dataset_record(dataset)["sha256"] != recorded["dataset"]["sha256"]:
+    if runs.dataset_record(dataset)["sha256"] != data_record.get("sha256"):
         raise ConfigError(f"resume is {folder}, whose data has other checksums than {dataset.source}")
-    this = Run(name, folder, saved, dataset)
-    write_config(this, earlier=recorded["environments"])
-    return this
+    return Run(name, folder, saved, dataset, environments)
 
 
 def load(flags: DataFlags) -> Dataset:
@@ -116,26 +127,47 @@ def load(flags: DataFlags) -> Dataset:
 
 def train(this: Run, sweep: Sweep) -> Progress:
     """Fit with a progress display, `metrics.csv` after each epoch, and checkpoints."""
-    epochs, every = this.flags.sweep.epochs, this.flags.run.checkpoint_every
-    assert epochs is not None
     with Checkpoints(this.folder / "checkpoints") as checkpoints:
-        start = checkpoints.restore(sweep.abstract_state()) if checkpoints.epoch is not None else None
-        done = start.epoch if start else 0
-        if start:
-            say(f"resuming after epoch {done}")
-        with show_progress(epochs, done=done) as show:
+        start = restore(this, sweep, checkpoints)
+        write_config(this)
 
-            def on_epoch(progress: Progress) -> None:
-                show(progress)
-                runs.write_metrics(this.folder / "metrics.csv", progress.history)
-                if progress.epoch % every == 0 or progress.epoch == epochs:
-                    checkpoints.save(progress)
+        def on_epoch(progress: Progress) -> None:
+            show(progress)
+            runs.write_metrics(this.folder / "metrics.csv", progress.history)
+            if progress.epoch % this.flags.run.checkpoint_every == 0:
+                checkpoints.save(progress)
 
+        with show_progress(this.epochs, done=start.epoch if start else 0) as show:
             try:
-                return fit(sweep, epochs=epochs, start=start, on_epoch=on_epoch)
+                progress = fit(sweep, epochs=this.epochs, start=start, on_epoch=on_epoch)
             except KeyboardInterrupt:
                 say(f"interrupted; continue with: python -m experiments.{this.name} --resume {this.folder}")
                 raise
+        if checkpoints.epoch != progress.epoch:
+            checkpoints.save(progress)
+    return progress
+
+
+def restore(this: Run, sweep: Sweep, checkpoints: Checkpoints) -> Progress | None:
+    """Where a resumed run stands; None for a run that has not finished an epoch yet."""
+    if not this.environments or (checkpoints.epoch is None and not (this.folder / "metrics.csv").exists()):
+        return None
+    start = checkpoints.restore(sweep.abstract_state())
+    if start.epoch > this.epochs:
+        raise ConfigError(f"epochs is {this.epochs}, but {this.folder} has {start.epoch} already")
+    say(f"resuming after epoch {start.epoch}")
+    return start
+
+
+def write_config(this: Run) -> None:
+    """`config.json`: the settings, and the environment of the run's start and of each time it was resumed."""
+    config = {
+        "experiment": this.name,
+        "flags": to_json(this.flags),
+        "dataset": runs.dataset_record(this.dataset),
+        "environments": [*this.environments, runs.environment()],
+    }
+    runs.write_json(this.folder / "config.json", config)
 
 
 def report(this: Run, sweep: Sweep, progress: Progress, evaluation: Evaluation) -> None:
@@ -193,9 +225,9 @@ def summary(this: Run, progress: Progress, evaluation: Evaluation, seconds: floa
     ]
     return {
         "epochs": progress.epoch,
-        "complete": progress.epoch >= (this.flags.sweep.epochs or 0),
+        "complete": progress.epoch == this.epochs,
         "diverged": sum(not row["alive"] for row in members),
-        "collapsed": sum(bool(row["collapsed"]) for row in members),
+        "collapsed": sum(bool(row["alive"] and row["collapsed"]) for row in members),
         "train_seconds": seconds,
         "members": members,
         "dataset": runs.dataset_record(this.dataset),

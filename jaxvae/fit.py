@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import jax
 import numpy as np
-from jax import Array
 
 from jaxvae.batches import num_steps, to_device
 from jaxvae.config import Config
@@ -14,7 +14,7 @@ from jaxvae.data.dataset import Dataset
 from jaxvae.losses import RECONSTRUCTIONS
 from jaxvae.metrics import Evaluation, summarize
 from jaxvae.models import ARCHITECTURES, VAE, default_lowering
-from jaxvae.sweep import Members, evaluate_members, init_members, member_chunk, train_members
+from jaxvae.sweep import MemberBytes, Members, evaluate_members, init_members, member_chunk, train_members
 from jaxvae.train import make_train_step
 from jaxvae.types import Terms, TrainState
 
@@ -56,15 +56,17 @@ class Sweep:
         self.train_step = make_train_step(self.model, self.reconstruction)  # pyright: ignore[reportArgumentType]
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
         self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
-        self.chunk = member_chunk(config.member_axis, len(members), self._memory_of_one)
+        self.chunk = member_chunk(config.member_axis, len(members), self._member_bytes)
 
     def start(self) -> Progress:
         """Fresh members, before the first epoch."""
-        return Progress(0, self._init(), [])
+        return Progress(0, self._init(chunk=self.chunk), [])
 
     def abstract_state(self) -> TrainState:
-        """Shapes and dtypes of the state, without making one."""
-        return jax.eval_shape(self._init)
+        """Shapes, dtypes and place of the state, without making one; what a checkpoint is restored to."""
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shapes = jax.eval_shape(partial(self._init, chunk=1))
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
 
     def epoch(self, progress: Progress) -> Progress:
         """Train one epoch, then evaluate on the test split. `progress.state` is donated: do not use it again."""
@@ -77,19 +79,18 @@ class Sweep:
             batch_size=self.batch_size,
             chunk=self.chunk,
         )
-        rows = self._train_rows(terms, state.alive) + self._test_rows(self.evaluate(state), state.alive)
+        alive = np.asarray(state.alive)
+        rows = self._train_rows(terms, alive) + self._test_rows(self.evaluate(state), alive)
         return Progress(number, state, progress.history + [{**row, "epoch": number} for row in rows])
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """Per-example results of every member on the test split, leading axis [K]."""
         return evaluate_members(self.model, self.reconstruction, state, self.test, self.test_keys, chunk=self.chunk)
 
-    def _init(self) -> TrainState:
-        return init_members(
-            self.model, self.init_keys, self.members.hparams, image_shape=self.image_shape, chunk=self.chunk
-        )
+    def _init(self, chunk: int) -> TrainState:
+        return init_members(self.model, self.init_keys, self.members.hparams, image_shape=self.image_shape, chunk=chunk)
 
-    def _train_rows(self, terms: Terms, alive: Array) -> list[Row]:
+    def _train_rows(self, terms: Terms, alive: np.ndarray) -> list[Row]:
         """Means over the epoch, weighted by examples, in float64; the model changes while they are taken."""
         count = len(self.train.image)
         weight = np.full(num_steps(count, self.batch_size), self.batch_size, np.float64)
@@ -105,7 +106,7 @@ class Sweep:
             for k in range(len(self.members))
         ]
 
-    def _test_rows(self, evaluation: Evaluation, alive: Array) -> list[Row]:
+    def _test_rows(self, evaluation: Evaluation, alive: np.ndarray) -> list[Row]:
         evaluation = jax.tree.map(np.asarray, evaluation)
         return [
             {
@@ -117,16 +118,17 @@ class Sweep:
             for k in range(len(self.members))
         ]
 
-    def _memory_of_one(self) -> int:
-        """Bytes that one member's epoch needs beside the data, by the compiler's own account."""
-        one = jax.tree.map(lambda x: x[:1], (self.init_keys, self.members.hparams))
-        state = jax.eval_shape(
-            lambda keys, hparams: init_members(self.model, keys, hparams, image_shape=self.image_shape, chunk=1), *one
+    def _member_bytes(self) -> MemberBytes:
+        """By the compiler's own account of one member's epoch and evaluation."""
+        state, key = (
+            jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), self.abstract_state()),
+            (self.train_keys[:1]),
         )
-        lowered = train_members.lower(self.train_step, state, self.train, one[0], batch_size=self.batch_size, chunk=1)
-        memory = lowered.compile().memory_analysis()
-        assert memory is not None  # asked only where the device reports its memory, and such devices analyse it
-        return memory.temp_size_in_bytes + 2 * memory.output_size_in_bytes
+        epoch = train_members.lower(self.train_step, state, self.train, key, batch_size=self.batch_size, chunk=1)
+        evaluation = evaluate_members.lower(self.model, self.reconstruction, state, self.test, key, chunk=1)
+        analyses = [lowered.compile().memory_analysis() for lowered in (epoch, evaluation)]
+        working = max(analysis.temp_size_in_bytes for analysis in analyses if analysis is not None)
+        return MemberBytes(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)), working)
 
 
 def fit(
@@ -136,7 +138,7 @@ def fit(
     start: Progress | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
 ) -> Progress:
-    """Train every member until `epochs` epochs are done, from the beginning or from `start`.
+    """Train every member until `epochs` epochs are done, from the beginning or from `start`, whose state is donated.
 
     `on_epoch` is called after each epoch, for progress, files and checkpoints; the state it sees is donated to the next
     epoch, so it must copy what it keeps. Nothing is printed or written here. Ends early only if no member is alive.

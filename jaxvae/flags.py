@@ -1,8 +1,8 @@
 """Flags that experiments share, as frozen dataclasses; `jaxvae.cli` turns them into a command line. Imports no jax."""
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -80,7 +80,7 @@ class RunFlags:
     resume: Annotated[Path | None, unset("DIR", "a new run")] = None
     """Continue the run in this folder with its own settings; only --epochs may be given beside it."""
     checkpoint_every: int = 1
-    """Epochs between checkpoints; the last epoch always has one."""
+    """Epochs between checkpoints; the end of training always has one."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -109,22 +109,35 @@ def to_json(flags: Any) -> dict[str, Any]:
     }
 
 
-def from_json(kind: type, values: dict[str, Any]) -> Any:
+def from_json(kind: type, values: Any) -> Any:
     """The flags that `to_json` wrote.
 
     Raises:
-        ConfigError: a field is missing, unknown or out of range.
+        ConfigError: a field is missing, unknown, of the wrong type or out of range.
     """
-    if not isinstance(values, dict) or values.keys() != {each.name for each in fields(kind)}:
+    hints = get_type_hints(kind)
+    if not isinstance(values, dict) or values.keys() != hints.keys():
         raise ConfigError(f"{kind.__name__}: the saved settings are not those of this version of jaxvae")
-    read: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind).items():
-        value = values[name]
-        if isinstance(hint, type) and is_dataclass(hint):
-            value = from_json(hint, value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        elif hint == Path | None and value is not None:
-            value = Path(value)
-        read[name] = value
-    return kind(**read)
+    return kind(**{name: _read(name, hint, values[name]) for name, hint in hints.items()})
+
+
+def _read(name: str, hint: Any, value: Any) -> Any:
+    """A JSON value as the type that `hint` asks for."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return from_json(hint, value)
+    if not _fits(hint, value):
+        raise ConfigError(f"{name} is {value!r} in the saved settings, which is not {hint}")
+    if isinstance(value, list):
+        return tuple(value)
+    return Path(value) if hint == Path | None and value is not None else value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return isinstance(value, list) and all(_fits(get_args(hint)[0], item) for item in value)
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if args := get_args(hint):  # a union
+        return any(_fits(each, value) for each in args)
+    kinds = {float: (int, float), Path: str}.get(hint, hint)
+    return isinstance(value, kinds) and isinstance(value, bool) == (hint is bool)

@@ -1,7 +1,8 @@
 """The terms of the negative ELBO for ONE example, in nats: `vmap` them over a batch, reduce once.
 
 A reconstruction term is `-log p(x|z)` up to what its docstring says: `(logits, image, hparams) -> scalar`. To add one,
-write the function and name it in `RECONSTRUCTIONS`; the command line offers it from there.
+write the function, name it in `RECONSTRUCTIONS`, and add the name to `jaxvae.config.ReconstructionName`, which the
+command line offers.
 """
 
 from collections.abc import Callable

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxvae.batches import DeviceSplit, epoch_order, gather
+from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
 from jaxvae.losses import Reconstruction, gaussian_kl_per_dimension
 from jaxvae.models import VAE, decode, encode
 from jaxvae.objective import example_keys, negative_elbo
@@ -40,8 +40,11 @@ def evaluate(
     *,
     batch_size: int = 500,
 ) -> Evaluation:
-    """Every example of `split`, in order: its loss terms, and MSE and SSIM of its decoded posterior mean."""
-    order = epoch_order(len(split.image), batch_size)
+    """Every example of `split`, in order: its loss terms, and MSE and SSIM of its decoded posterior mean.
+
+    An example's noise is drawn from `key` and its number, whatever the batch size.
+    """
+    order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
     def one_example(image: Array, key: Array) -> Evaluation:
         terms = negative_elbo(model, reconstruction, params, image, key, hparams)
@@ -50,12 +53,11 @@ def evaluate(
         mse = jnp.mean(jnp.square(decoded - image))
         return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, mse, ssim(decoded, image))
 
-    def step(_, inputs: tuple[Array, Array, Array]) -> tuple[None, Evaluation]:
-        number, index, weight = inputs
-        keys = example_keys(jax.random.fold_in(key, number), batch_size)
-        return None, jax.vmap(one_example)(gather(split, index, weight).image, keys)
+    def step(_, batch: EpochOrder) -> tuple[None, Evaluation]:
+        image = gather(split, batch.index, batch.weight).image
+        return None, jax.vmap(one_example)(image, example_keys(key, batch.index))
 
-    _, results = lax.scan(step, None, (jnp.arange(len(order.index)), order.index, order.weight))
+    _, results = lax.scan(step, None, order)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(split.image)], results)
 
 

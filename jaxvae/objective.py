@@ -1,7 +1,6 @@
 """The objective on one screen: encode, reparameterize, decode, and the two terms of the negative ELBO."""
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from jaxvae.losses import Reconstruction, gaussian_kl
@@ -25,6 +24,6 @@ def negative_elbo(
     return Terms(distortion + hparams.beta * kl, distortion, kl)
 
 
-def example_keys(key: Array, batch_size: int) -> Array:
-    """One key per position of a batch, [B]: an example's noise depends on nothing but its step and its position."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))
+def example_keys(key: Array, index: Array) -> Array:
+    """One key per example [B], from `key` and the example's number [B] alone."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)

@@ -21,9 +21,10 @@ import jaxvae
 from jaxvae.data.dataset import Dataset
 from jaxvae.errors import ConfigError, RunFolderError
 from jaxvae.fit import Row
+from jaxvae.sweep import HPARAMS
 
 COLUMNS = (
-    *("member", "seed", "learning_rate", "beta", "variance", "epoch", "split", "loss", "reconstruction", "kl"),
+    *("member", "seed", *HPARAMS, "epoch", "split", "loss", "reconstruction", "kl"),
     *("mse", "ssim", "active_units", "collapsed", "alive"),
 )
 
@@ -99,6 +100,8 @@ def environment() -> dict[str, Any]:
         "backend": device.platform,
         "device": device.device_kind,
         "device_count": jax.device_count(),
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
+        "xla_flags": os.environ.get("XLA_FLAGS"),
         "cpu_count": os.cpu_count(),
     }
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jax import Array, lax
 
 from jaxvae.batches import DeviceSplit
 from jaxvae.config import MemberAxis
+from jaxvae.errors import ConfigError
 from jaxvae.losses import Reconstruction
 from jaxvae.metrics import Evaluation, evaluate
 from jaxvae.models import VAE
@@ -29,7 +31,7 @@ HPARAMS = tuple(field.name for field in fields(Hparams))
 
 @dataclass(frozen=True)
 class Members:
-    """K members: their hyper-parameters, a float32 array [K] each, and their seeds."""
+    """K members: their hyper-parameters, a float32 NumPy array [K] each, and their seeds."""
 
     hparams: Hparams
     seeds: tuple[int, ...]
@@ -58,7 +60,7 @@ def grid(*, seeds: Sequence[int] = (0,), **scalars: float | Sequence[float]) -> 
     if scalars:
         raise TypeError(f"no such hyper-parameter: {', '.join(scalars)}; there are {', '.join(HPARAMS)}")
     *values, member_seeds = zip(*product(*axes, seeds), strict=True)
-    hparams = Hparams(**{name: jnp.asarray(v, jnp.float32) for name, v in zip(HPARAMS, values, strict=True)})
+    hparams = Hparams(**{name: np.asarray(v, np.float32) for name, v in zip(HPARAMS, values, strict=True)})
     return Members(hparams, tuple(int(seed) for seed in member_seeds))
 
 
@@ -71,18 +73,35 @@ def over_members(function: Callable, chunk: int) -> Callable:
     return mapped
 
 
-def member_chunk(axis: MemberAxis, count: int, memory_of_one: Callable[[], int]) -> int:
+class MemberBytes(NamedTuple):
+    """What one member needs of the device's memory."""
+
+    state: int  # its TrainState
+    working: int  # everything temporary of its epoch or evaluation
+
+
+def member_chunk(axis: MemberAxis, count: int, member_bytes: Callable[[], MemberBytes]) -> int:
     """How many of `count` members run side by side: 1 for a scan, else as many as fit the device's free memory.
 
-    `memory_of_one` gives the bytes that one member needs; it is asked only where the device reports a limit.
+    All states are held twice, as the epoch's input and its output, and each member of a chunk needs its working memory
+    and its state once more. Chunks are made equal, as an odd one at the end would be compiled on its own.
+    `member_bytes` is asked only where the device reports its memory.
+
+    Raises:
+        ConfigError: the states alone do not fit.
     """
     if axis == "scan" or (axis == "auto" and jax.default_backend() == "cpu"):
         return 1
     stats = jax.local_devices()[0].memory_stats()
     if not stats or "bytes_limit" not in stats:
         return count
-    free = stats["bytes_limit"] - stats["bytes_in_use"]
-    return max(1, min(count, int(0.8 * free) // memory_of_one()))
+    needed = member_bytes()
+    free = 0.8 * (stats["bytes_limit"] - stats["bytes_in_use"]) - 2 * count * needed.state
+    fitting = int(free // (needed.working + needed.state))
+    if fitting < 1:
+        raise ConfigError(f"{count} members do not fit the device's memory; train fewer at a time")
+    chunks = -(-count // fitting)
+    return -(-count // chunks)
 
 
 @partial(jax.jit, static_argnames=("model", "image_shape", "chunk"))

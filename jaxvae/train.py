@@ -21,24 +21,16 @@ ADAM = optax.scale_by_adam()
 """Adam's direction with PyTorch's defaults (0.9, 0.999, 1e-8); the step multiplies it by `-hparams.learning_rate`."""
 
 
-def init_state(
-    model: VAE,
-    image_shape: tuple[int, int, int],
-    key: Array,
-    hparams: Hparams,
-    optimizer: optax.GradientTransformation = ADAM,
-) -> TrainState:
+def init_state(model: VAE, image_shape: tuple[int, int, int], key: Array, hparams: Hparams) -> TrainState:
     """Parameters drawn with `key`, a fresh optimizer, step 0."""
     params_key, sample_key = jax.random.split(key)
     params = dict(model.init(params_key, jnp.zeros(image_shape), sample_key)["params"])
     hparams = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hparams)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), hparams, jnp.array(True))
+    return TrainState(jnp.zeros((), jnp.int32), params, ADAM.init(params), hparams, jnp.array(True))
 
 
 @lru_cache
-def make_train_step(
-    model: VAE, reconstruction: Reconstruction, optimizer: optax.GradientTransformation = ADAM
-) -> TrainStep:
+def make_train_step(model: VAE, reconstruction: Reconstruction) -> TrainStep:
     """`(state, batch, key) -> (state, terms)`, pure: `jit` it, `scan` over it, `vmap` it over members.
 
     The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
@@ -46,7 +38,7 @@ def make_train_step(
     """
 
     def mean_terms(params: dict, batch: Batch, key: Array, hparams: Hparams) -> tuple[Array, Terms]:
-        keys = example_keys(key, len(batch.weight))
+        keys = example_keys(key, jnp.arange(len(batch.weight)))
         one_example = partial(negative_elbo, model, reconstruction, params)
         terms = jax.vmap(one_example, in_axes=(0, 0, None))(batch.image, keys, hparams)
         means = Terms(*(jnp.sum(batch.weight * term) / jnp.sum(batch.weight) for term in terms))
@@ -54,8 +46,8 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Terms]:
         gradients, terms = jax.grad(mean_terms, has_aux=True)(state.params, batch, key, state.hparams)
-        direction, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        updates = jax.tree.map(lambda d: -state.hparams.learning_rate * d, direction)
+        direction, opt_state = ADAM.update(gradients, state.opt_state)
+        updates = jax.tree.map(lambda d: -jnp.asarray(state.hparams.learning_rate) * d, direction)
         new = replace(
             state, step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import optax
 from flax import struct
 from jax import Array
+from jax.typing import ArrayLike
 
 
 class Batch(NamedTuple):
@@ -32,13 +33,15 @@ class Terms(NamedTuple):
 
 @struct.dataclass
 class Hparams:
-    """Scalars that the compiled program takes as inputs: a leading axis [K] turns one run into a sweep."""
+    """Scalars that the compiled program takes as inputs: a leading axis [K] turns one run into a sweep.
 
-    learning_rate: Array | float = 1e-3
-    beta: Array | float = 1.0
-    variance: Array | float = (
-        0.5  # of the Gaussian decoder; 0.5 makes squared error / (2 variance) the plain squared error
-    )
+    A new one is a field here, used where it belongs; `grid`, the tables and the files know it then. For a flag of the
+    command line, add it to `jaxvae.flags.SweepFlags` and to the `grid` of `jaxvae.experiment.run`.
+    """
+
+    learning_rate: ArrayLike = 1e-3
+    beta: ArrayLike = 1.0
+    variance: ArrayLike = 0.5  # of the Gaussian decoder; 0.5 makes squared error / (2 variance) the plain squared error
 
 
 @struct.dataclass

@@ -1,6 +1,7 @@
 """Strict mode for every test: no implicit rank or dtype promotion; pyproject makes warnings errors."""
 
 import gzip
+import os
 import struct
 from functools import wraps
 
@@ -12,6 +13,7 @@ import pytest
 
 from jaxvae.data import Dataset, Split
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before the first array; set it to run the tests elsewhere
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

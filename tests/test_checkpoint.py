@@ -91,3 +91,27 @@ def test_a_damaged_checkpoint_is_one_line(tiny, tmp_path):
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError) as error:
         checkpoints.restore(sweep.abstract_state())
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_another_device_is_restored_here(tiny, tmp_path):
+    """What Orbax notes of the device it saved from must not matter: the target says where to restore to."""
+    sweep = make_sweep(tiny)
+    with Checkpoints(tmp_path) as checkpoints:
+        fit(sweep, epochs=1, on_epoch=checkpoints.save)
+    path = tmp_path / "1" / "state" / "_sharding"
+    text = path.read_text()
+    path.write_text(text.replace("cpu:0", "cuda:0"))
+    assert path.read_text() != text
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(sweep.abstract_state())
+    assert restored.state.step.devices() == {jax.local_devices()[0]}
+
+
+def test_a_history_of_another_form_is_one_line(tiny, tmp_path):
+    sweep = make_sweep(tiny)
+    with Checkpoints(tmp_path) as checkpoints:
+        fit(sweep, epochs=1, on_epoch=checkpoints.save)
+    (path,) = [path for path in (tmp_path / "1" / "history").iterdir() if path.name == "metadata"]
+    path.write_text("[1, 2]")
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="epoch 1 cannot be restored"):
+        checkpoints.restore(sweep.abstract_state())

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
 from experiments.beta_sweep import BetaSweep, run
-from jaxvae import cli, latent
+from jaxvae import cli, experiment, latent
+from jaxvae.fit import Sweep
+from jaxvae.sweep import grid
 
 REAL_DATA_DIR = os.environ.get("JAXVAE_DATA_DIR")
 QUICK = ("--architecture", "dense", "--limit", "96", "--batch-size", "32")
@@ -86,13 +89,24 @@ def test_resume_is_the_unbroken_run(tmp_path):
     assert len(read(tmp_path / "parts", "config.json")["environments"]) == 2
 
 
-def test_interrupted(tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_interrupted_and_resumed(tmp_path, monkeypatch, capsys, epochs_before):
+    epoch = Sweep.epoch
 
-    monkeypatch.setattr("jaxvae.fit.Sweep.epoch", interrupt)
-    assert sweep(*QUICK, "--dataset", "digits", "--out", tmp_path / "run") == 130
+    def interrupt(self, progress):
+        if progress.epoch == epochs_before:
+            raise KeyboardInterrupt
+        return epoch(self, progress)
+
+    flags = (*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweep, "epoch", interrupt)
+        assert sweep(*flags, "--out", tmp_path / "run") == 130
     assert f"--resume {tmp_path / 'run'}" in capsys.readouterr().err
+    assert sweep("--resume", tmp_path / "run") == 0
+    assert sweep(*flags, "--out", tmp_path / "whole") == 0
+    whole, resumed = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "run"))
+    assert whole == resumed
 
 
 def test_everybody_diverged(tmp_path, capsys):
@@ -102,12 +116,72 @@ def test_everybody_diverged(tmp_path, capsys):
     assert "every member became non-finite" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_one_of_two_diverged(tmp_path, capsys):
-    flags = (*QUICK, "--dataset", "digits", "--betas", 1, "1e6", "--learning-rate", "0.3", "--epochs", 2)
-    code = sweep(*flags, "--out", tmp_path / "run")
-    diverged = read(tmp_path / "run", "summary.json")["diverged"]
-    assert (code, diverged) in {(0, 0), (0, 1), (5, 2)}
-    assert ("diverged" in capsys.readouterr().out) == (diverged == 1)
+def test_one_of_two_diverged(tmp_path, capsys, monkeypatch):
+    """A NaN cannot be asked for by a flag, so it is planted where the members are made."""
+
+    def one_is_nan(**scalars):
+        members = grid(**scalars)
+        members.hparams.learning_rate[1] = np.nan
+        return members
+
+    monkeypatch.setattr(experiment, "grid", one_is_nan)
+    assert sweep(*QUICK, "--dataset", "digits", "--betas", 1, 4, "--epochs", 2, "--out", tmp_path / "run") == 0
+    assert "1 of 1 diverged" in capsys.readouterr().out
+    summary = read(tmp_path / "run", "summary.json")
+    assert summary["diverged"] == 1
+    assert [row["alive"] for row in summary["members"]] == [True, False]
+    assert summary["members"][1]["steps"] == 0
+
+
+@pytest.fixture
+def finished(tmp_path):
+    folder = tmp_path / "run"
+    assert sweep(*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 2, "--out", folder) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "message"),
+    [
+        (lambda config: config.pop("environments"), 2, "incomplete"),
+        (lambda config: config.pop("dataset"), 2, "incomplete"),
+        (lambda config: config["dataset"].update(sha256={"x": "y"}), 2, "other checksums"),
+        (lambda config: config["flags"]["sweep"].update(epochs=None), 2, "incomplete"),
+        (lambda config: config["flags"]["sweep"].update(betas=[1.0, 2.0]), 4, "this run needs"),
+        (lambda config: config["flags"]["model"].update(latent_dim=7), 4, "this run needs"),
+        (lambda config: config.update(experiment="other"), 2, "not one of beta_sweep"),
+    ],
+)
+def test_a_refused_resume_changes_nothing(finished, capsys, damage, code, message):
+    config = read(finished, "config.json")
+    damage(config)
+    (finished / "config.json").write_text(json.dumps(config))
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    assert sweep("--resume", finished) == code
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_resume_refuses_fewer_epochs_other_settings_and_lost_checkpoints(finished, capsys):
+    for flags, code, message in (
+        (("--epochs", 1), 2, "epochs is 1, but"),
+        (("--betas", 2), 2, "with its own settings"),
+    ):
+        assert sweep("--resume", finished, *flags) == code
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    shutil.rmtree(finished / "checkpoints")
+    metrics = (finished / "metrics.csv").read_bytes()
+    assert sweep("--resume", finished, "--epochs", 3) == 4
+    assert "no checkpoint to resume from" in capsys.readouterr().err
+    assert (finished / "metrics.csv").read_bytes() == metrics
+
+
+def test_the_end_of_training_has_a_checkpoint_whatever_the_interval(tmp_path):
+    flags = (*QUICK, "--dataset", "digits", "--betas", 1, "--checkpoint-every", 2, "--out", tmp_path / "run")
+    assert sweep(*flags, "--epochs", 3) == 0
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"2", "3"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +190,8 @@ def test_one_of_two_diverged(tmp_path, capsys):
         (("--latent-dim", "0"), 2, "latent_dim is 0"),
         (("--betas", "-1"), 2, "betas is -1.0"),
         (("--out", "{taken}"), 2, "not empty"),
-        (("--resume", "{missing}"), 6, "config.json: cannot be read"),
+        (("--resume", "{missing}"), 2, "not a run folder"),
+        (("--limit", "50", "--batch-size", "51"), 2, "batch_size is 51, but there are 50"),
         (("--resume", "{taken}"), 2, "not one of beta_sweep"),
         (("--dataset", "mnist", "--data-dir", "{damaged}"), 3, "train-images-idx3-ubyte"),
     ],

@@ -1,6 +1,7 @@
 """Models by name: the architectures of the documents, made of the same few blocks.
 
-To add one, write a function `(latent_dim, image_shape, initializer, lowering) -> VAE` and name it in `ARCHITECTURES`.
+To add one, write a function `(latent_dim, image_shape, initializer, lowering) -> VAE`, name it in `ARCHITECTURES`, and
+add the name to `jaxvae.config.Architecture`, which the command line offers.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Convolutional encoder (document 001)."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 from jax import Array
 
@@ -12,8 +10,8 @@ from jaxvae.models.layers import Conv, Dense, flatten
 class ConvEncoder(nn.Module):
     """[H, W, C] -> features [hidden]: 3x3 Conv + ReLU for each of `channels`, then flatten and Dense + ReLU."""
 
-    channels: Sequence[int]
-    strides: Sequence[int]
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
     hidden: int
     initializer: Initializer = "torch"
     lowering: Lowering = "native"

@@ -1,8 +1,9 @@
 """Convolution and transposed convolution, each twice: XLA's own (`native`) and as matrix products (`gemm`).
 
-On a CPU, XLA's gradients of a convolution are 7 to 25 times slower inside a loop than matrix products of the same work,
-so a compiled epoch needs the GEMM form there; on an accelerator the native form is the fast one. Both forms take the
-same arguments and agree to rounding (`tests/models/test_lowering.py`, values and gradients in float64).
+On a CPU, XLA's gradients of a convolution are many times slower inside a loop than matrix products of the same work, so
+a compiled epoch needs the GEMM form there; on an accelerator the native form is expected to be the fast one, which has
+not been measured. Both forms take the same arguments and agree to rounding (`tests/models/test_lowering.py`: values and
+gradients in float64).
 
 Images are [..., H, W, C], kernels [k, k, C_in, C_out]; stride `s` and padding `p` are the same for rows and columns and
 mean what they mean in PyTorch.
@@ -32,7 +33,7 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def default_lowering() -> Lowering:
-    """The faster form on the default backend."""
+    """The form to use on the default backend."""
     return "gemm" if jax.default_backend() == "cpu" else "native"
 
 

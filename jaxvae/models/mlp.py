@@ -1,6 +1,5 @@
 """Fully connected encoder and decoder (documents 001 and 004)."""
 
-from collections.abc import Sequence
 from math import prod
 
 import flax.linen as nn
@@ -13,7 +12,7 @@ from jaxvae.models.layers import Dense, flatten
 class MLPEncoder(nn.Module):
     """[H, W, C] -> features [hidden[-1]]: flatten, then Dense + ReLU for each width of `hidden`."""
 
-    hidden: Sequence[int]
+    hidden: tuple[int, ...]
     initializer: Initializer = "torch"
 
     @nn.compact
@@ -28,7 +27,7 @@ class MLPEncoder(nn.Module):
 class MLPDecoder(nn.Module):
     """z [Z] -> logits [H, W, C]: Dense + ReLU for each width of `hidden`, then Dense to the pixels."""
 
-    hidden: Sequence[int]
+    hidden: tuple[int, ...]
     image_shape: tuple[int, int, int]
     initializer: Initializer = "torch"
 
