@@ -32,7 +32,7 @@ def section(study: Any, result: dict[str, Any]) -> str:
     lines = [
         f"## {study.name}: {study.source}",
         "",
-        f"Seeds {', '.join(map(str, study.seeds))}; {study.epochs} epochs; {result['seconds'] / 60:.1f} min on "
+        f"Seeds {', '.join(map(str, study.seeds))}; {study.epochs} epochs; on "
         f"{environment['device']} with {environment['cpu_count']} cores, jax {environment['versions']['jax']}, commit "
         f"{environment['commit']}.",
         "",
