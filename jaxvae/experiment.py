@@ -21,7 +21,7 @@ from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_js
 from jaxvae.metrics import Evaluation
 from jaxvae.progress import show_progress
 from jaxvae.report import Image, Section, Table, write_report
-from jaxvae.sweep import grid
+from jaxvae.sweep import Members, grid
 from jaxvae.tables import print_table, results_table
 
 
@@ -53,7 +53,7 @@ def run(name: str, flags: Flags) -> Path:
     assert settings.batch_size is not None  # `begin` filled it in
     scalars = {"beta": settings.betas, "learning_rate": settings.learning_rate, "variance": settings.variance}
     members = grid(**scalars, seeds=settings.seeds)
-    say(f"{name}: {len(members)} members, {this.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
+    say(f"{name}: {count(members)}, {this.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
     sweep = Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
     begun = time.monotonic()
     progress = train(this, sweep)
@@ -204,11 +204,16 @@ def introduction(this: Run, sweep: Sweep, progress: Progress) -> str:
     model = this.flags.model
     parameters = sum(x.size for x in jax.tree.leaves(progress.state.params)) // len(sweep.members)
     return (
-        f"{len(sweep.members)} members of the {model.architecture} VAE ({parameters:,} parameters, "
+        f"{count(sweep.members)} of the {model.architecture} VAE ({parameters:,} parameters, "
         f"{model.latent_dim} latent dimensions, {model.reconstruction.replace('_', ' ')} loss), trained for "
         f"{progress.epoch} epochs as one compiled program. Losses are in nats per image: summed "
         f"over pixels and latent dimensions, averaged over images.\n\nData: {this.dataset.source}."
     )
+
+
+def count(members: Members) -> str:
+    """How many members, in words."""
+    return f"{len(members)} member" + "s" * (len(members) > 1)
 
 
 def summary(this: Run, progress: Progress, evaluation: Evaluation, seconds: float) -> dict[str, Any]:

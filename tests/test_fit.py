@@ -44,6 +44,11 @@ def test_the_train_row_weighs_the_short_last_batch_by_its_examples(tiny):
     np.testing.assert_allclose(kl, fit(whole, epochs=1).history[0]["kl"], rtol=1e-6)
 
 
+def test_nothing_is_printed(tiny, capfd):
+    fit(Sweep(Config(architecture="dense"), tiny, grid(), batch_size=32), epochs=1)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_evaluation_does_not_train(tiny):
     def make():
         return Sweep(Config(architecture="dense"), tiny, grid(), batch_size=32)

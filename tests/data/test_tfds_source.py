@@ -16,6 +16,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
+from experiments.beta_sweep import BetaSweep, run
+from jaxvae import cli
 from jaxvae.data import load, tfds_source
 from jaxvae.data.dataset import Unavailable
 from jaxvae.errors import DataError
@@ -241,6 +243,19 @@ def test_unwritable_cache_is_named(official, cache, assert_one_line):
     with pytest.raises(DataError) as error:
         load("mnist")
     assert_one_line(error, f"cannot write to {cache} (", "set XDG_CACHE_HOME")
+
+
+@pytest.mark.parametrize(("source", "words"), [("prepared", "prepared"), ("official", "verified")])
+def test_the_main_job_runs_from_this_source(request, tmp_path, monkeypatch, source, words):
+    """End to end, with `auto`; the other sources are in tests/test_experiment.py."""
+    request.getfixturevalue(source)
+    monkeypatch.setattr(cli, "use_compilation_cache", lambda: None)
+    flags = ["--architecture", "dense", "--epochs", "1", "--betas", "1", "--out", str(tmp_path / "run")]
+    assert cli.main("beta_sweep", BetaSweep, run, flags) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["dataset"]["name"] == "mnist"
+    assert words in summary["dataset"]["source"]
+    assert (tmp_path / "run" / "report.html").stat().st_size > 100_000
 
 
 def test_official_list_names_four_files():
