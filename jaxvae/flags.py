@@ -9,9 +9,9 @@ import tyro
 from jaxvae.config import Config, DatasetName, check_range
 from jaxvae.errors import ConfigError
 
-EPOCHS = {"mnist": 10, "fashion_mnist": 10, "digits": 100}
+EPOCHS = {"mnist": 10, "fashion_mnist": 10, "digits": 60}
 BATCH_SIZE = {"mnist": 128, "fashion_mnist": 128, "digits": 32}
-"""Defaults by data set: document 001's, and as many updates for the 1,500 images of `digits` as for MNIST."""
+"""Defaults by data set: document 001's, and enough updates of the 1,500 images of `digits` for pictures with a meaning."""
 
 
 def unset(metavar: str, default: str) -> Any:
@@ -31,7 +31,7 @@ class SweepFlags:
     """Adam's learning rate."""
     variance: float = 0.5
     """Variance of the Gaussian decoder; 0.5 makes squared_error the plain sum of squares."""
-    epochs: Annotated[int | None, unset("INT", "10, on digits 100")] = None
+    epochs: Annotated[int | None, unset("INT", "10, on digits 60")] = None
     """Passes over the training images."""
     batch_size: Annotated[int | None, unset("INT", "128, on digits 32")] = None
     """Images per update."""
