@@ -11,7 +11,7 @@ from jaxvae.errors import ConfigError
 
 EPOCHS = {"mnist": 10, "fashion_mnist": 10, "digits": 60}
 BATCH_SIZE = {"mnist": 128, "fashion_mnist": 128, "digits": 32}
-"""Defaults by data set: document 001's, and enough updates of the 1,500 images of `digits` for pictures with a meaning."""
+"""Defaults by data set: document 001's, and enough updates of the 1,500 images of `digits` for telling pictures."""
 
 
 def unset(metavar: str, default: str) -> Any:
