@@ -18,7 +18,7 @@ def leaves(progress):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(progress.state)]
 
 
-@pytest.mark.parametrize("architecture", ["dense", "conv"])
+@pytest.mark.parametrize("architecture", ["dense", pytest.param("conv", marks=pytest.mark.slow)])
 def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tiny, tmp_path, architecture):
     def fresh():
         return Sweep(Config(architecture=architecture), tiny, grid(beta=(1.0, 4.0)), batch_size=32)

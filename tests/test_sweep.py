@@ -127,7 +127,7 @@ def test_the_epoch_lowers_for_accelerators_without_callbacks_or_float64(tiny, pl
     assert "stablehlo.while" in text  # the scan over steps
 
 
-@pytest.mark.parametrize("architecture", ["dense", "conv"])
+@pytest.mark.parametrize("architecture", ["dense", pytest.param("conv", marks=pytest.mark.slow)])
 def test_a_member_of_a_sweep_equals_the_same_member_alone(tiny, architecture):
     """To rounding: XLA compiles a loop over three members and the only member's program differently."""
     betas = (1.0, 4.0, 16.0)
