@@ -6,6 +6,7 @@ Images are embedded and every text is escaped; the page has no script and asks t
 import base64
 import math
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header. A column of numbers is right-aligned and shares its decimals; None shows as a dash."""
+    """Rows under a header. A column of numbers is right-aligned, and Real ones share their decimals; None shows as a dash."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -73,7 +74,7 @@ class Table:
     def html(self) -> str:
         """The table in a box that scrolls sideways on a narrow screen."""
         columns = list(zip(*self.rows, strict=True)) or [()] * len(self.header)
-        tags = [' class="number"' if all(map(is_number, column)) and column else "" for column in columns]
+        tags = [' class="number"' if all(map(reads_as_number, column)) and column else "" for column in columns]
         head = "".join(f"<th{tag}>{escape(name)}</th>" for tag, name in zip(tags, self.header, strict=True))
         lines = [
             "".join(f"<td{tag}>{escape(cell)}</td>" for tag, cell in zip(tags, row, strict=True))
@@ -169,6 +170,11 @@ def figcaption(text: str) -> str:
 def is_number(cell: Any) -> bool:
     """Whether a cell belongs in a column of numbers: a real number, or None for a missing one."""
     return cell is None or (isinstance(cell, Real) and not isinstance(cell, bool))
+
+
+def reads_as_number(cell: Any) -> bool:
+    """Whether a cell is right-aligned: a number, or the text of one such as "39.72 ± 0.79" or "-"."""
+    return is_number(cell) or (isinstance(cell, str) and re.fullmatch(r"-|[-+]?[\d.]+( ± [\d.]+)?", cell) is not None)
 
 
 def format_column(cells: Sequence[Any]) -> list[str]:

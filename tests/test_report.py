@@ -88,6 +88,12 @@ def test_text_splits_paragraphs():
     assert Text("One\ntwo.\n\n\n\nThree & four.").html() == "<p>One\ntwo.</p>\n<p>Three &amp; four.</p>"
 
 
+def test_columns_of_means_and_deviations_are_right_aligned():
+    html = Table(("loss", "note"), [("39.72 ± 0.79", "1 of 2 collapsed"), ("-", "39")]).html()
+    assert '<tr><td class="number">39.72 ± 0.79</td><td>1 of 2 collapsed</td></tr>' in html
+    assert '<tr><td class="number">-</td><td>39</td></tr>' in html
+
+
 def test_number_columns_are_right_aligned():
     html = Table(("name", "KL", "flag"), [("a", 1.0, True), ("b", None, False)]).html()
     assert '<tr><th>name</th><th class="number">KL</th><th>flag</th></tr>' in html
