@@ -133,7 +133,11 @@ def test_a_row_of_another_length_is_an_error():
 
 
 def test_settings_come_last(tmp_path):
-    text = write(tmp_path / "report.html", sections=[Section("Curves", [Text("Here.")])], settings={"beta": 4.0})
+    text = write(
+        tmp_path / "report.html",
+        sections=[Section("Curves", [Text("Here.")])],
+        settings={"beta": 4.0, "data": "digits"},
+    )
     assert text.index("Curves") < text.index("<h2>Settings</h2>") < text.index("<td>beta</td><td>4.0</td>")
 
 
