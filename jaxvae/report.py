@@ -65,7 +65,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header. Numbers are right-aligned, and those of a column share their decimals; None shows as a dash."""
+    """Rows under a header. Numbers are right-aligned and share the decimals of their column; None shows as a dash."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
