@@ -120,10 +120,8 @@ class Sweep:
 
     def _member_bytes(self) -> MemberBytes:
         """By the compiler's own account of one member's epoch and evaluation."""
-        state, key = (
-            jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), self.abstract_state()),
-            (self.train_keys[:1]),
-        )
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), self.abstract_state())
+        key = self.train_keys[:1]
         epoch = train_members.lower(self.train_step, state, self.train, key, batch_size=self.batch_size, chunk=1)
         evaluation = evaluate_members.lower(self.model, self.reconstruction, state, self.test, key, chunk=1)
         analyses = [lowered.compile().memory_analysis() for lowered in (epoch, evaluation)]
