@@ -6,8 +6,14 @@ from typing import Literal, get_args
 from jaxvae.errors import ConfigError
 
 # The names that the command line offers; tests hold them equal to the tables that they select from.
-Architecture = Literal["conv", "dense", "mlp"]  # jaxvae.models.ARCHITECTURES
-ReconstructionName = Literal["squared_error", "bernoulli", "gaussian"]  # jaxvae.losses.RECONSTRUCTIONS
+Architecture = Literal[
+    *("conv", "dense", "mlp", "mlp_200", "mlp_512", "conv_32_64", "conv_64_128"),
+    *("leaky_conv", "leaky_conv_2", "leaky_conv_4", "leaky_conv_attention", "leaky_dense"),
+]  # jaxvae.models.ARCHITECTURES
+Noise = Literal["posterior", "none", "log_std_mixup"]
+ReconstructionName = Literal[
+    "squared_error", "bernoulli", "gaussian", "region_weighted"
+]  # jaxvae.losses.RECONSTRUCTIONS
 Initializer = Literal["torch", "gaussian"]
 Lowering = Literal["native", "gemm"]
 MemberAxis = Literal["auto", "vmap", "scan"]
@@ -23,7 +29,13 @@ class Config:
     """
 
     architecture: Architecture = "conv"
-    """Network: conv and dense are document 001's, mlp is document 004's."""
+    """Network: conv, dense and mlp_200 are document 001's, mlp_512 and conv_32_64 document 002's, leaky_... document
+    003's, mlp document 004's, conv_64_128 is for document 000."""
+    conditional: bool = False
+    """Give encoder and decoder the label: a conditional VAE."""
+    noise: Noise = "posterior"
+    """What is decoded: a sample of the posterior; with none its mean, with --betas 0 an autoencoder; log_std_mixup is
+    document 001's mistake."""
     latent_dim: int = 20
     """Number of latent dimensions, z; 2 adds the picture of the latent plane."""
     reconstruction: ReconstructionName = "squared_error"
@@ -39,6 +51,7 @@ class Config:
         """Check every field."""
         for name, allowed in (
             ("architecture", Architecture),
+            ("noise", Noise),
             ("reconstruction", ReconstructionName),
             ("initializer", Initializer),
             ("member_axis", MemberAxis),

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +18,8 @@ from jaxvae.data.dataset import Dataset, Split
 from jaxvae.errors import ConfigError, DivergedError
 from jaxvae.figures import last_rows, sweep_figures
 from jaxvae.fit import Progress, Sweep, fit
-from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_json, to_json
-from jaxvae.metrics import Evaluation
+from jaxvae.flags import BATCH_SIZE, EPOCHS, SCALARS, DataFlags, Flags, RunFlags, from_json, to_json
+from jaxvae.metrics import Evaluation, Quality
 from jaxvae.progress import show_progress
 from jaxvae.report import Image, Section, Table, write_report
 from jaxvae.sweep import Members, grid
@@ -42,8 +43,20 @@ class Run:
         return self.flags.sweep.epochs
 
 
-def run(name: str, flags: Flags) -> Path:
+def run(
+    name: str,
+    flags: Flags,
+    *,
+    resume_command: str | None = None,
+    printed: Mapping[str, Sequence[Mapping]] | None = None,
+) -> Path:
     """Train the sweep that `flags` describe, fill its run folder, and return the folder.
+
+    Args:
+        name: of the experiment.
+        flags: settings; `flags.run.resume` continues a run.
+        resume_command: what to tell a person who interrupts the run; by default the experiment's own command.
+        printed: label -> rows of a document's loss curves, shown beside ours in the report.
 
     Raises:
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
@@ -51,21 +64,21 @@ def run(name: str, flags: Flags) -> Path:
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
     settings = this.flags.sweep
     assert settings.batch_size is not None  # `begin` filled it in
-    scalars = {"beta": settings.betas, "learning_rate": settings.learning_rate, "variance": settings.variance}
-    members = grid(**scalars, seeds=settings.seeds)
+    members = grid(**{name: getattr(settings, flag) for name, flag in SCALARS.items()}, seeds=settings.seeds)
     say(f"{name}: {count(members)}, {this.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
     sweep = Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
     begun = time.monotonic()
-    progress = train(this, sweep)
+    progress = train(this, sweep, resume_command or f"python -m experiments.{name} --resume {this.folder}")
     seconds = time.monotonic() - begun
     evaluation = jax.tree.map(np.asarray, sweep.evaluate(progress.state))
-    runs.write_json(this.folder / "summary.json", summary(this, progress, evaluation, seconds))
+    quality = jax.tree.map(np.asarray, sweep.sampled_quality(progress.state))
+    runs.write_json(this.folder / "summary.json", summary(this, progress, evaluation, quality, seconds))
     if not bool(progress.state.alive.any()):
         raise DivergedError(
             f"every member became non-finite; see {this.folder / 'metrics.csv'}; "
             "try a lower learning_rate or beta, or a higher variance"
         )
-    report(this, sweep, progress, evaluation)
+    report(this, sweep, progress, evaluation, printed)
     return this.folder
 
 
@@ -117,15 +130,17 @@ def load(flags: DataFlags) -> Dataset:
     """The data set, cut to `limit`; says on stderr which one it is and where it came from."""
     dataset = data.load(flags.dataset, flags.data_dir)
     say(f"data: {dataset.source}")
-    if flags.limit is None:
-        return dataset
-    cut = [Split(*(x[: flags.limit] for x in split)) for split in (dataset.train, dataset.test)]
-    return replace(
-        dataset, train=cut[0], test=cut[1], source=f"{dataset.source}; the first {flags.limit} of each split"
-    )
+    train, test, source = dataset.train, dataset.test, dataset.source
+    if flags.limit is not None:
+        train, test = (Split(*(x[: flags.limit] for x in split)) for split in (train, test))
+        source += f"; the first {flags.limit} of each split"
+    if flags.rgb:
+        train, test = (split._replace(image=np.repeat(split.image, 3, axis=-1)) for split in (train, test))
+        source += "; grey in three channels"
+    return replace(dataset, train=train, test=test, source=source)
 
 
-def train(this: Run, sweep: Sweep) -> Progress:
+def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
     """Fit with a progress display, `metrics.csv` after each epoch, and checkpoints."""
     with Checkpoints(this.folder / "checkpoints") as checkpoints:
         start = restore(this, sweep, checkpoints)
@@ -141,7 +156,7 @@ def train(this: Run, sweep: Sweep) -> Progress:
             try:
                 progress = fit(sweep, epochs=this.epochs, start=start, on_epoch=on_epoch)
             except KeyboardInterrupt:
-                say(f"interrupted; continue with: python -m experiments.{this.name} --resume {this.folder}")
+                say(f"interrupted; continue with: {resume_command}")
                 raise
         if checkpoints.epoch != progress.epoch:
             checkpoints.save(progress)
@@ -170,16 +185,23 @@ def write_config(this: Run) -> None:
     runs.write_json(this.folder / "config.json", config)
 
 
-def report(this: Run, sweep: Sweep, progress: Progress, evaluation: Evaluation) -> None:
+def report(
+    this: Run,
+    sweep: Sweep,
+    progress: Progress,
+    evaluation: Evaluation,
+    printed: Mapping[str, Sequence[Mapping]] | None = None,
+) -> None:
     """The figures, report.html, and the closing table on stdout."""
     header, rows = results_table(progress.history)
     sections = [
         Section("Results", [Table(header, rows, f"After {progress.epoch} epochs; mean ± deviation over seeds.")])
     ]
-    for name, title, caption, figure in sweep_figures(sweep, progress, evaluation):
+    for name, title, caption, figure in sweep_figures(sweep, progress, evaluation, printed):
         path = this.folder / f"{name}.png"
         plots.save(figure, path)
         sections.append(Section(title, [Image(path, caption, title)]))
+    sections.append(Section("Parameters", [parameter_table(progress.state.params)]))
     environment = runs.environment()
     settings: dict[str, Any] = {
         **{key: value for group in to_json(this.flags).values() for key, value in group.items()},
@@ -211,12 +233,24 @@ def introduction(this: Run, sweep: Sweep, progress: Progress) -> str:
     )
 
 
+def parameter_table(params: dict) -> Table:
+    """Name, shape and size of every parameter of one member; `params` has a leading axis [K]."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    rows: list[list[Any]] = [
+        [jax.tree_util.keystr(path, simple=True, separator="/"), " x ".join(map(str, x.shape[1:])), x[0].size]
+        for path, x in leaves
+    ]
+    total = sum(row[2] for row in rows)
+    rows.append(["total", "", total])
+    return Table(("parameter", "shape", "count"), rows, f"{total * 4 / 2**20:.2f} MiB as float32.")
+
+
 def count(members: Members) -> str:
     """How many members, in words."""
     return f"{len(members)} member" + "s" * (len(members) > 1)
 
 
-def summary(this: Run, progress: Progress, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
+def summary(this: Run, progress: Progress, evaluation: Evaluation, quality: Quality, seconds: float) -> dict[str, Any]:
     """The final numbers of every member, and what they took."""
     trained = {row["member"]: row for row in last_rows(progress.history, "train")}
     members = [
@@ -224,6 +258,7 @@ def summary(this: Run, progress: Progress, evaluation: Evaluation, seconds: floa
             **row,
             "train_loss": trained[row["member"]]["loss"],
             "steps": int(progress.state.step[k]),
+            **{name: float(np.mean(values[k], dtype=np.float64)) for name, values in quality._asdict().items()},
             "kl_per_dimension": np.asarray(evaluation.kl_per_dimension[k], np.float64).mean(axis=0).tolist(),
         }
         for k, row in enumerate(last_rows(progress.history, "test"))

@@ -1,21 +1,26 @@
-"""The figures of a sweep: what a fitted `Progress` shows, one figure per question, grouped by one hyper-parameter."""
+"""The figures of a sweep: what a fitted `Progress` shows, one figure per question, members named by what differs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxvae import latent, plots
 from jaxvae.fit import Progress, Row, Sweep
+from jaxvae.labels import member_label, varying
 from jaxvae.metrics import ACTIVE_VARIANCE, Evaluation, active_units
 from jaxvae.models import encode
+from jaxvae.sweep import HPARAMS
 
 SHOWN_IMAGES = 12
 SHOWN_SAMPLES = 36
+SHOWN_LATENTS = 8
 SHOWN_DIMENSIONS = 10
+SHOWN_LINES, LINE_STEPS = 6, 9
 WALK = np.linspace(-3.0, 3.0, 9, dtype=np.float32)
 
 
@@ -34,8 +39,13 @@ class Shown:
 
     label: str
     params: dict
+    mean: np.ndarray  # [N, Z] posterior means of the test split
     kl: np.ndarray  # [Z] mean KL of each latent dimension, nats
-    active: np.ndarray  # [Z] bool
+
+    @property
+    def active(self) -> np.ndarray:
+        """[Z] bool."""
+        return active_units(self.mean)
 
 
 def last_rows(history: list[Row], split: str) -> list[Row]:
@@ -43,50 +53,70 @@ def last_rows(history: list[Row], split: str) -> list[Row]:
     return [row for row in history if row["split"] == split and row["epoch"] == history[-1]["epoch"]]
 
 
-def shown_members(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: str) -> list[Shown]:
-    """One living member for each value of `by`."""
+def labelled(history: Sequence[Row]) -> list[Row]:
+    """The rows with a column `label`: the member's values of the scalars that differ between members."""
+    names = varying(history, HPARAMS)
+    return [{**row, "label": member_label(row, names)} for row in history]
+
+
+def shown_members(progress: Progress, evaluation: Evaluation) -> list[Shown]:
+    """One living member for each label."""
     shown: dict[str, Shown] = {}
-    for k, alive in enumerate(np.asarray(progress.state.alive)):
-        name = plots.label(by, sweep.members.describe(k)[by])
-        if alive and name not in shown:
+    for k, row in enumerate(last_rows(labelled(progress.history), "test")):
+        name = str(row["label"])
+        if row["alive"] and name not in shown:
             params = jax.tree.map(lambda x, k=k: x[k], progress.state.params)
             kl = np.asarray(evaluation.kl_per_dimension[k], np.float64).mean(axis=0)
-            shown[name] = Shown(name, params, kl, active_units(np.asarray(evaluation.mean[k])))
+            shown[name] = Shown(name, params, np.asarray(evaluation.mean[k]), kl)
     return list(shown.values())
 
 
-def sweep_figures(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: str = "beta") -> Iterator[NamedFigure]:
-    """Yield every figure of a sweep over `by`; `evaluation` is that of `progress` on the test split."""
-    model, shown = sweep.model, shown_members(sweep, progress, evaluation, by)
-    colors = plots.palette(plots.label(by, float(row[by])) for row in last_rows(progress.history, "test"))
-    images = sweep.test.image[:SHOWN_IMAGES].astype(jnp.float32) / 255.0
+def sweep_figures(
+    sweep: Sweep,
+    progress: Progress,
+    evaluation: Evaluation,
+    printed: Mapping[str, Sequence[Mapping]] | None = None,
+) -> Iterator[NamedFigure]:
+    """Yield every figure of a sweep; `evaluation` is that of `progress` on the test split.
+
+    `printed` gives label -> rows of a document's loss curve, shown beside ours.
+    """
+    model, shown, history = sweep.model, shown_members(progress, evaluation), labelled(progress.history)
+    colors = plots.palette(str(row["label"]) for row in last_rows(history, "test"))
+    images, labels = first_images(sweep, SHOWN_IMAGES)
 
     yield NamedFigure(
         "curves",
         "Loss, reconstruction and KL",
         "Nats per image against the epoch. Train values are means over the epoch, while the model changes; test values "
         "are taken after it. Lines are means over the seeds, bands their range.",
-        plots.loss_curves(progress.history, by, colors),
+        plots.loss_curves(history, "label", colors, printed),
     )
     yield NamedFigure(
         "reconstructions",
         "Reconstructions",
         "Test images, and what the decoder makes of their posterior means.",
-        plots.reconstructions(images, {s.label: latent.reconstruct(model, s.params, images) for s in shown}, colors),
+        plots.reconstructions(
+            images, {s.label: latent.reconstruct(model, s.params, images, labels) for s in shown}, colors
+        ),
     )
-    z = jax.random.normal(jax.random.key(0), (SHOWN_SAMPLES, model.latent_dim))
-    yield NamedFigure(
-        "samples",
-        "Samples from the prior",
-        "The same latent vectors, drawn from N(0, I), decoded by every member.",
-        plots.samples({s.label: latent.generate(model, s.params, z) for s in shown}, colors),
-    )
+    if model.num_classes:
+        yield class_figure(sweep, shown, colors)
+    else:
+        z = jax.random.normal(jax.random.key(0), (SHOWN_SAMPLES, model.latent_dim))
+        yield NamedFigure(
+            "samples",
+            "Samples from the prior",
+            "The same latent vectors, drawn from N(0, I), decoded by every member.",
+            plots.samples({s.label: latent.generate(model, s.params, z) for s in shown}, colors),
+        )
+    yield interpolation_figure(sweep, shown, colors)
     yield traversal_figure(sweep, shown, colors)
     yield NamedFigure(
         "rate_distortion",
         "Rate and distortion",
         "Test KL (the rate, what the latents carry) against test reconstruction (the distortion). Hollow: collapsed.",
-        plots.rate_distortion(last_rows(progress.history, "test"), by, colors),
+        plots.rate_distortion(last_rows(history, "test"), "label", colors),
     )
     yield NamedFigure(
         "kl_per_dimension",
@@ -96,22 +126,65 @@ def sweep_figures(sweep: Sweep, progress: Progress, evaluation: Evaluation, by: 
         plots.kl_per_dimension({s.label: s.kl for s in shown}, {s.label: s.active for s in shown}, colors),
     )
     if model.latent_dim == 2:
-        yield NamedFigure(
-            "manifold",
-            "The latent plane",
-            "z decoded on the normal quantiles 0.05 to 0.95: first latent to the right, second upwards.",
-            plots.manifold({s.label: latent.latent_plane(model, s.params) for s in shown}, latent.QUANTILES, colors),
+        yield scatter_figure(sweep, shown)
+        if not model.num_classes:
+            yield manifold_figure(sweep, shown, colors)
+
+
+def first_images(sweep: Sweep, count: int) -> tuple[Array, Array]:
+    """The first test images as floats in [0, 1], and their labels."""
+    return sweep.test.image[:count].astype(jnp.float32) / 255.0, sweep.test.label[:count]
+
+
+def class_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
+    """The same latents decoded with every label."""
+    model = sweep.model
+    z = jax.random.normal(jax.random.key(0), (SHOWN_LATENTS, model.latent_dim))
+    images = {s.label: latent.generate_classes(model, s.params, z, model.num_classes) for s in shown}
+    return NamedFigure(
+        "class_samples",
+        "Samples by class",
+        "Each column is one latent vector, drawn from N(0, I), decoded with every label: style along a column stays, "
+        "content changes.",
+        plots.class_samples(images, sweep.class_names, colors),
+    )
+
+
+def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
+    """Lines between the posterior means of pairs of test images; of one class each for a conditional model."""
+    labels = np.asarray(sweep.test.label)
+    if sweep.model.num_classes:  # the first two of each class
+        pairs = [np.flatnonzero(labels == k)[:2] for k in np.unique(labels)]
+        index = np.array([pair for pair in pairs if len(pair) == 2][:SHOWN_LINES]).T
+        note = "The ends are decoded test images of one class."
+    else:
+        index = np.arange(2 * SHOWN_LINES).reshape(2, -1) % len(labels)
+        note = "The ends are decoded test images."
+    images = sweep.test.image[index.ravel()].astype(jnp.float32) / 255.0
+    label = sweep.test.label[index.ravel()]
+    lines = {}
+    for s in shown:
+        start, end = encode(sweep.model, s.params, images, label).mean.reshape(2, -1, sweep.model.latent_dim)
+        lines[s.label] = latent.interpolate(
+            sweep.model, s.params, start, end, LINE_STEPS, label[: len(start)] if sweep.model.num_classes else None
         )
+    return NamedFigure(
+        "interpolations",
+        "Interpolations",
+        "Equal steps on the straight line between the posterior means of two test images, decoded.",
+        plots.interpolations(lines, note, colors),
+    )
 
 
-def traversal_figure(sweep: Sweep, shown: list[Shown], colors: dict[str, str]) -> NamedFigure:
+def traversal_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
     """Walk along the most informative dimensions from the posterior mean of the first test image."""
-    image = sweep.test.image[:1].astype(jnp.float32) / 255.0
+    label = sweep.test.label[0]
     walks, kl = {}, {}
     for s in shown:
         dimensions = jnp.argsort(-jnp.asarray(s.kl))[:SHOWN_DIMENSIONS]
-        mean = encode(sweep.model, s.params, image).mean[0]
-        walks[s.label] = latent.traverse(sweep.model, s.params, mean, dimensions, jnp.asarray(WALK))
+        walks[s.label] = latent.traverse(
+            sweep.model, s.params, jnp.asarray(s.mean[0]), dimensions, jnp.asarray(WALK), label
+        )
         kl[s.label] = s.kl[dimensions]
     return NamedFigure(
         "traversals",
@@ -119,4 +192,31 @@ def traversal_figure(sweep: Sweep, shown: list[Shown], colors: dict[str, str]) -
         "The first test image's posterior mean, one latent dimension at a time set to -3 ... 3; the most informative "
         "dimensions first, their KL beside them.",
         plots.traversals(walks, WALK, kl, colors),
+    )
+
+
+def scatter_figure(sweep: Sweep, shown: list[Shown]) -> NamedFigure:
+    """Where the test images lie in a latent plane."""
+    return NamedFigure(
+        "latent_scatter",
+        "The latent plane by class",
+        "Posterior means of the test images. Dashed: the circles that hold half and 95 % of the prior.",
+        plots.scatter(
+            {s.label: s.mean for s in shown},
+            sweep.test.label,
+            sweep.class_names,
+            "Posterior means of the test images",
+            axis_names=("z₁", "z₂"),
+            prior=True,
+        ),
+    )
+
+
+def manifold_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
+    """The latent plane, decoded."""
+    return NamedFigure(
+        "manifold",
+        "The latent plane, decoded",
+        "z decoded on the normal quantiles 0.05 to 0.95: first latent to the right, second upwards.",
+        plots.manifold({s.label: latent.latent_plane(sweep.model, s.params) for s in shown}, latent.QUANTILES, colors),
     )

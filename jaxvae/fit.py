@@ -12,9 +12,17 @@ from jaxvae.batches import num_steps, to_device
 from jaxvae.config import Config
 from jaxvae.data.dataset import Dataset
 from jaxvae.losses import RECONSTRUCTIONS
-from jaxvae.metrics import Evaluation, summarize
+from jaxvae.metrics import Evaluation, Quality, summarize
 from jaxvae.models import ARCHITECTURES, VAE, default_lowering
-from jaxvae.sweep import MemberBytes, Members, evaluate_members, init_members, member_chunk, train_members
+from jaxvae.sweep import (
+    MemberBytes,
+    Members,
+    evaluate_members,
+    init_members,
+    member_chunk,
+    sampled_quality_members,
+    train_members,
+)
 from jaxvae.train import make_train_step
 from jaxvae.types import Terms, TrainState
 
@@ -31,10 +39,12 @@ class Progress:
     history: list[Row]
 
 
-def build_model(config: Config, image_shape: tuple[int, int, int]) -> VAE:
-    """The model that `config` names, for images of `image_shape`."""
+def build_model(config: Config, image_shape: tuple[int, int, int], num_classes: int) -> VAE:
+    """The model that `config` names, for images of `image_shape` with labels below `num_classes`."""
     lowering = default_lowering() if config.lowering == "auto" else config.lowering
-    return ARCHITECTURES[config.architecture](config.latent_dim, image_shape, config.initializer, lowering)
+    encoder, decoder = ARCHITECTURES[config.architecture](image_shape, config.initializer, lowering)
+    classes = num_classes if config.conditional else 0
+    return VAE(encoder, decoder, config.latent_dim, config.initializer, classes, config.noise)
 
 
 class Sweep:
@@ -48,10 +58,11 @@ class Sweep:
 
     def __init__(self, config: Config, dataset: Dataset, members: Members, *, batch_size: int = 128) -> None:
         self.members = members
+        self.class_names = dataset.class_names
         self.batch_size = batch_size
         self.train, self.test = to_device(dataset.train), to_device(dataset.test)
         self.image_shape = cast(tuple[int, int, int], self.train.image.shape[1:])
-        self.model = build_model(config, self.image_shape)
+        self.model = build_model(config, self.image_shape, dataset.num_classes)
         self.reconstruction = RECONSTRUCTIONS[config.reconstruction]
         self.train_step = make_train_step(self.model, self.reconstruction)  # pyright: ignore[reportArgumentType]
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
@@ -86,6 +97,10 @@ class Sweep:
     def evaluate(self, state: TrainState) -> Evaluation:
         """Per-example results of every member on the test split, leading axis [K]."""
         return evaluate_members(self.model, self.reconstruction, state, self.test, self.test_keys, chunk=self.chunk)
+
+    def sampled_quality(self, state: TrainState) -> Quality:
+        """Per-example likeness of decoded posterior samples on the test split, leading axis [K]."""
+        return sampled_quality_members(self.model, state.params, self.test, self.test_keys, chunk=self.chunk)
 
     def _init(self, chunk: int) -> TrainState:
         return init_members(self.model, self.init_keys, self.members.hparams, image_shape=self.image_shape, chunk=chunk)

@@ -14,6 +14,18 @@ BATCH_SIZE = {"mnist": 128, "fashion_mnist": 128, "digits": 32}
 """Defaults by data set: document 001's, and enough updates of the 1,500 images of `digits` for telling pictures."""
 
 
+SCALARS = {
+    "beta": "betas",
+    "learning_rate": "learning_rates",
+    "warmup_steps": "warmup_steps",
+    "variance": "variances",
+    "white_threshold": "white_thresholds",
+    "white_weight": "white_weights",
+    "black_weight": "black_weights",
+}
+"""Each hyper-parameter of `jaxvae.types.Hparams` and the flag that lists its values."""
+
+
 def unset(metavar: str, default: str) -> Any:
     """How a flag whose default is None is shown: its value's name, and what happens without it."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
@@ -21,16 +33,24 @@ def unset(metavar: str, default: str) -> Any:
 
 @dataclass(frozen=True)
 class SweepFlags:
-    """The members: every beta with every seed."""
+    """The members: every combination of the scalars' values and the seeds. `SCALARS` says which fields are scalars."""
 
     betas: tuple[float, ...] = (1.0, 3.0, 8.0, 16.0)
     """Weights of the KL term."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of initialization, order and noise; figures show the mean and the range over them."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate."""
-    variance: float = 0.5
-    """Variance of the Gaussian decoder; 0.5 makes squared_error the plain sum of squares."""
+    learning_rates: tuple[float, ...] = (1e-3,)
+    """Adam's learning rates."""
+    warmup_steps: tuple[float, ...] = (0.0,)
+    """Steps over which the learning rate rises linearly to its value; 0 for none."""
+    variances: tuple[float, ...] = (0.5,)
+    """Variances of the Gaussian decoder; 0.5 makes squared_error the plain sum of squares."""
+    white_thresholds: tuple[float, ...] = (0.5,)
+    """region_weighted: pixels above it are white."""
+    white_weights: tuple[float, ...] = (1.0,)
+    """region_weighted: weights of the white pixels."""
+    black_weights: tuple[float, ...] = (1.0,)
+    """region_weighted: weights of the other pixels."""
     epochs: Annotated[int | None, unset("INT", "10, on digits 60")] = None
     """Passes over the training images."""
     batch_size: Annotated[int | None, unset("INT", "128, on digits 32")] = None
@@ -38,17 +58,15 @@ class SweepFlags:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("betas", "seeds"):
-            if not getattr(self, name):
+        for name in (*SCALARS.values(), "seeds"):
+            values = getattr(self, name)
+            if not values:
                 raise ConfigError(f"{name} is empty; name at least one")
-        for beta in self.betas:
-            check_range("betas", beta, low=0.0, high=1e6)
-        for seed in self.seeds:
-            check_range("seeds", seed, low=0, high=2**32 - 1)
-        if len(set(self.betas)) < len(self.betas) or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError("betas and seeds must not repeat a value: equal members give equal results")
-        check_range("learning_rate", self.learning_rate, low=0.0, high=1e6)
-        check_range("variance", self.variance, low=1e-6, high=1e6)
+            if len(set(values)) < len(values):
+                raise ConfigError(f"{name} must not repeat a value: equal members give equal results")
+            for value in values:
+                low, high = {"seeds": (0, 2**32 - 1), "variances": (1e-6, 1e6)}.get(name, (0.0, 1e6))
+                check_range(name, value, low=low, high=high)
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low=1, high=10**6)
@@ -64,6 +82,8 @@ class DataFlags:
     """Folder with the IDX files, in it or in DIR/<name>."""
     limit: Annotated[int | None, unset("INT", "all")] = None
     """Train and test on the first so many images only, for a short look."""
+    rgb: bool = False
+    """Repeat grey images in three equal channels."""
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -14,24 +14,43 @@ QUANTILES = np.linspace(0.05, 0.95, 16)
 
 
 @partial(jax.jit, static_argnums=0)
-def generate(model: VAE, params: dict, z: Array) -> Array:
-    """Decoded images of latents [..., Z], one sigmoid after the logits; [..., H, W, C]."""
-    return jax.nn.sigmoid(decode(model, params, z))
+def generate(model: VAE, params: dict, z: Array, label: Array | None = None) -> Array:
+    """Decoded images of latents [..., Z], one sigmoid after the logits; [..., H, W, C].
+
+    A conditional model needs labels [...], here and below.
+    """
+    return jax.nn.sigmoid(decode(model, params, z, label))
 
 
 @partial(jax.jit, static_argnums=0)
-def reconstruct(model: VAE, params: dict, image: Array) -> Array:
+def reconstruct(model: VAE, params: dict, image: Array, label: Array | None = None) -> Array:
     """Images [N, H, W, C] decoded from their posterior means."""
-    return generate(model, params, encode(model, params, image).mean)
+    return generate(model, params, encode(model, params, image, label).mean, label)
 
 
-def traverse(model: VAE, params: dict, mean: Array, dimensions: Array, values: Array) -> Array:
+def generate_classes(model: VAE, params: dict, z: Array, num_classes: int) -> Array:
+    """Decode the same latents [S, Z] with every label; [num_classes, S, H, W, C]."""
+    label = jnp.repeat(jnp.arange(num_classes)[:, None], len(z), axis=1)
+    return generate(model, params, jnp.broadcast_to(z, (num_classes, *z.shape)), label)
+
+
+def interpolate(model: VAE, params: dict, start: Array, end: Array, steps: int, label: Array | None = None) -> Array:
+    """Decode points on the straight lines between latents [N, Z], ends included; [N, S, H, W, C]."""
+    weight = jnp.linspace(0.0, 1.0, steps)[None, :, None]
+    z = (1.0 - weight) * start[:, None] + weight * end[:, None]
+    return generate(model, params, z, None if label is None else jnp.repeat(label[:, None], steps, axis=1))
+
+
+def traverse(
+    model: VAE, params: dict, mean: Array, dimensions: Array, values: Array, label: Array | None = None
+) -> Array:
     """Decode `mean` [Z] with one dimension at a time set to each of `values` [S]; [D, S, H, W, C]."""
 
     def walk(dimension: Array) -> Array:
         return jax.vmap(lambda value: mean.at[dimension].set(value))(values)
 
-    return generate(model, params, jax.vmap(walk)(jnp.asarray(dimensions)))
+    z = jax.vmap(walk)(jnp.asarray(dimensions))
+    return generate(model, params, z, None if label is None else jnp.full(z.shape[:-1], label))
 
 
 def latent_plane(model: VAE, params: dict, quantiles: np.ndarray = QUANTILES) -> Array:

@@ -43,10 +43,19 @@ def gaussian(logits: Array, image: Array, hparams: Hparams) -> Array:
     return squared_error(logits, image, hparams) + constant
 
 
+def region_weighted(logits: Array, image: Array, hparams: Hparams) -> Array:
+    """Squared error with a weight by region: `white_weight` where the image exceeds `white_threshold`, elsewhere
+    `black_weight`; summed over pixels and channels (document 000)."""
+    _check_image(logits, image)
+    weight = jnp.where(image > hparams.white_threshold, hparams.white_weight, hparams.black_weight)
+    return jnp.sum(weight * jnp.square(jax.nn.sigmoid(logits) - image))
+
+
 RECONSTRUCTIONS: dict[str, Reconstruction] = {
     "bernoulli": bernoulli,
     "squared_error": squared_error,
     "gaussian": gaussian,
+    "region_weighted": region_weighted,
 }
 
 

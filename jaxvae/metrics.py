@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
 from jaxvae.losses import Reconstruction, gaussian_kl_per_dimension
-from jaxvae.models import VAE, decode, encode
+from jaxvae.models import VAE, decode, encode, sample
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.types import Hparams
 
@@ -46,19 +46,46 @@ def evaluate(
     """
     order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
-    def one_example(image: Array, key: Array) -> Evaluation:
-        terms = negative_elbo(model, reconstruction, params, image, key, hparams)
-        posterior = encode(model, params, image)
-        decoded = jax.nn.sigmoid(decode(model, params, posterior.mean))
+    def one_example(image: Array, label: Array, key: Array) -> Evaluation:
+        terms = negative_elbo(model, reconstruction, params, image, label, key, hparams)
+        posterior = encode(model, params, image, label)
+        decoded = jax.nn.sigmoid(decode(model, params, posterior.mean, label))
         mse = jnp.mean(jnp.square(decoded - image))
         return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, mse, ssim(decoded, image))
 
     def step(_, batch: EpochOrder) -> tuple[None, Evaluation]:
-        image = gather(split, batch.index, batch.weight).image
-        return None, jax.vmap(one_example)(image, example_keys(key, batch.index))
+        image, label, _ = gather(split, batch.index, batch.weight)
+        return None, jax.vmap(one_example)(image, label, example_keys(key, batch.index))
 
     _, results = lax.scan(step, None, order)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(split.image)], results)
+
+
+class Quality(NamedTuple):
+    """How like its image a decoded sample of the posterior is, per example [N]; a sweep adds a leading axis [K]."""
+
+    sampled_mse: Array
+    sampled_ssim: Array
+
+
+def sampled_quality(model: VAE, params: dict, split: DeviceSplit, key: Array, *, batch_size: int = 500) -> Quality:
+    """MSE and SSIM of each example of `split` decoded from one posterior sample, as a reconstruction in training is.
+
+    `Evaluation` has those of the decoded posterior mean, which are better: noise costs likeness.
+    """
+    order = epoch_order(len(split.image), min(batch_size, len(split.image)))
+
+    def one_example(image: Array, label: Array, key: Array) -> Quality:
+        z = sample(model, key, encode(model, params, image, label))
+        decoded = jax.nn.sigmoid(decode(model, params, z, label))
+        return Quality(jnp.mean(jnp.square(decoded - image)), ssim(decoded, image))
+
+    def step(_, batch: EpochOrder) -> tuple[None, Quality]:
+        image, label, _ = gather(split, batch.index, batch.weight)
+        return None, jax.vmap(one_example)(image, label, example_keys(key, batch.index))
+
+    _, results = lax.scan(step, None, order)
+    return jax.tree.map(lambda x: x.reshape(-1)[: len(split.image)], results)
 
 
 def ssim(decoded: Array, image: Array) -> Array:

@@ -4,21 +4,21 @@ import jax
 from jax import Array
 
 from jaxvae.losses import Reconstruction, gaussian_kl
-from jaxvae.models import VAE, decode, encode, reparameterize
+from jaxvae.models import VAE, decode, encode, sample
 from jaxvae.types import Hparams, Terms
 
 
 def negative_elbo(
-    model: VAE, reconstruction: Reconstruction, params: dict, image: Array, key: Array, hparams: Hparams
+    model: VAE, reconstruction: Reconstruction, params: dict, image: Array, label: Array, key: Array, hparams: Hparams
 ) -> Terms:
-    """-ELBO of ONE image [H, W, C], estimated with one sample of the posterior; nats.
+    """-ELBO of ONE image [H, W, C] with its label, estimated with one sample of the posterior; nats.
 
     `-log p(x) <= E_q[-log p(x|z)] + KL(q(z|x) || p(z))` at beta 1 (Kingma and Welling 2014); beta weighs the KL
-    (Higgins et al. 2017). `vmap` over images and keys, then reduce.
+    (Higgins et al. 2017). A conditional model bounds `-log p(x|y)`. `vmap` over examples and keys, then reduce.
     """
-    posterior = encode(model, params, image)
-    z = reparameterize(key, posterior)
-    logits = decode(model, params, z)
+    posterior = encode(model, params, image, label)
+    z = sample(model, key, posterior)
+    logits = decode(model, params, z, label)
     distortion = reconstruction(logits, image, hparams)
     kl = gaussian_kl(posterior)
     return Terms(distortion + hparams.beta * kl, distortion, kl)

@@ -10,6 +10,8 @@ from typing import TextIO
 from tqdm import tqdm
 
 from jaxvae.fit import Progress, Row
+from jaxvae.labels import member_label, varying
+from jaxvae.sweep import HPARAMS
 
 MOST_SHOWN = 6
 
@@ -72,9 +74,9 @@ def losses(history: Sequence[Row]) -> str:
             return f"{len(newest)} members, all diverged"
         diverged = f" ({len(newest) - len(alive)} diverged)" if len(alive) < len(newest) else ""
         return f"{min(alive):.2f} to {max(alive):.2f} over {len(alive)} members{diverged}"
-    many_seeds = len({row["seed"] for row in newest}) > 1
+    many_seeds, names = len({row["seed"] for row in newest}) > 1, varying(newest, HPARAMS)
     return "  ".join(
-        f"β={row['beta']:g}"
+        member_label(row, names).replace(" = ", "=")
         + (f"/seed {row['seed']}" if many_seeds else "")
         + (f" {row['loss']:.2f}" if row["alive"] else " diverged")
         for row in newest

@@ -21,7 +21,7 @@ from jaxvae.batches import DeviceSplit
 from jaxvae.config import MemberAxis
 from jaxvae.errors import ConfigError
 from jaxvae.losses import Reconstruction
-from jaxvae.metrics import Evaluation, evaluate
+from jaxvae.metrics import Evaluation, Quality, evaluate, sampled_quality
 from jaxvae.models import VAE
 from jaxvae.train import TrainStep, init_state, train_epoch
 from jaxvae.types import Hparams, Terms, TrainState
@@ -134,3 +134,13 @@ def evaluate_members(
         return evaluate(model, reconstruction, state.params, state.hparams, split, key)
 
     return over_members(one_member, chunk)(state, keys)
+
+
+@partial(jax.jit, static_argnames=("model", "chunk"))
+def sampled_quality_members(model: VAE, params: dict, split: DeviceSplit, keys: Array, *, chunk: int) -> Quality:
+    """`sampled_quality` of K members; leading axis [K]."""
+
+    def one_member(params: dict, key: Array) -> Quality:
+        return sampled_quality(model, params, split, key)
+
+    return over_members(one_member, chunk)(params, keys)

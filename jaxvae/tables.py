@@ -6,25 +6,31 @@ from typing import TextIO
 import numpy as np
 
 from jaxvae.fit import Row
+from jaxvae.labels import varying
+from jaxvae.sweep import HPARAMS
 
 HEADER = ("members", "train loss", "test loss", "reconstruction", "KL", "MSE", "SSIM", "active units", "remarks")
 
 
-def results_table(history: Sequence[Row], by: str = "beta") -> tuple[list[str], list[list[str]]]:
-    """Header and rows at the last epoch; diverged members are counted, and left out of the means."""
+def results_table(history: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows at the last epoch, a row for each combination of the scalars that differ between members.
+
+    Diverged members are counted, and left out of the means.
+    """
     newest = [row for row in history if row["epoch"] == history[-1]["epoch"]]
+    names = varying(newest, HPARAMS)
     rows = []
-    for value in dict.fromkeys(row[by] for row in newest):
-        group = [row for row in newest if row[by] == value]
+    for values in dict.fromkeys(tuple(row[name] for name in names) for row in newest):
+        group = [row for row in newest if tuple(row[name] for name in names) == values]
         alive = [row for row in group if row["alive"]]
         test = [row for row in alive if row["split"] == "test"]
         count = len(group) // 2
         train = [row for row in alive if row["split"] == "train"]
-        cells = [f"{value:g}", str(count), spread(train, "loss", 2)]
+        cells = [*(f"{value:g}" for value in values), str(count), spread(train, "loss", 2)]
         for name, digits in (("loss", 2), ("reconstruction", 2), ("kl", 2), ("mse", 4), ("ssim", 3)):
             cells.append(spread(test, name, digits))
         rows.append([*cells, spread(test, "active_units", 0), remarks(test, count)])
-    return [by, *HEADER], rows
+    return [*(name.replace("_", " ") for name in names), *HEADER], rows
 
 
 def spread(rows: Sequence[Row], name: str, digits: int) -> str:

@@ -24,7 +24,7 @@ ADAM = optax.scale_by_adam()
 def init_state(model: VAE, image_shape: tuple[int, int, int], key: Array, hparams: Hparams) -> TrainState:
     """Parameters drawn with `key`, a fresh optimizer, step 0."""
     params_key, sample_key = jax.random.split(key)
-    params = dict(model.init(params_key, jnp.zeros(image_shape), sample_key)["params"])
+    params = dict(model.init(params_key, jnp.zeros(image_shape), jnp.zeros((), jnp.int32), sample_key)["params"])
     hparams = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hparams)
     return TrainState(jnp.zeros((), jnp.int32), params, ADAM.init(params), hparams, jnp.array(True))
 
@@ -40,14 +40,15 @@ def make_train_step(model: VAE, reconstruction: Reconstruction) -> TrainStep:
     def mean_terms(params: dict, batch: Batch, key: Array, hparams: Hparams) -> tuple[Array, Terms]:
         keys = example_keys(key, jnp.arange(len(batch.weight)))
         one_example = partial(negative_elbo, model, reconstruction, params)
-        terms = jax.vmap(one_example, in_axes=(0, 0, None))(batch.image, keys, hparams)
+        terms = jax.vmap(one_example, in_axes=(0, 0, 0, None))(batch.image, batch.label, keys, hparams)
         means = Terms(*(jnp.sum(batch.weight * term) / jnp.sum(batch.weight) for term in terms))
         return means.loss, means
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Terms]:
         gradients, terms = jax.grad(mean_terms, has_aux=True)(state.params, batch, key, state.hparams)
         direction, opt_state = ADAM.update(gradients, state.opt_state)
-        updates = jax.tree.map(lambda d: -jnp.asarray(state.hparams.learning_rate) * d, direction)
+        rate = learning_rate(state.hparams, state.step)
+        updates = jax.tree.map(lambda d: -rate * d, direction)
         new = replace(
             state, step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )
@@ -56,6 +57,12 @@ def make_train_step(model: VAE, reconstruction: Reconstruction) -> TrainStep:
         return replace(kept, alive=alive), terms
 
     return train_step
+
+
+def learning_rate(hparams: Hparams, step: Array) -> Array:
+    """The rate of update number `step` (from 0): a line up to `hparams.learning_rate` over its warm-up, then that."""
+    progress = (step.astype(jnp.float32) + 1.0) / jnp.maximum(hparams.warmup_steps, 1.0)
+    return hparams.learning_rate * jnp.minimum(progress, 1.0)
 
 
 def all_finite(tree) -> Array:

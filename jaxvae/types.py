@@ -36,12 +36,16 @@ class Hparams:
     """Scalars that the compiled program takes as inputs: a leading axis [K] turns one run into a sweep.
 
     A new one is a field here, used where it belongs; `grid`, the tables and the files know it then. For a flag of the
-    command line, add it to `jaxvae.flags.SweepFlags` and to the `grid` of `jaxvae.experiment.run`.
+    command line, add it to `jaxvae.flags.SweepFlags` and `SCALARS`.
     """
 
     learning_rate: ArrayLike = 1e-3
+    warmup_steps: ArrayLike = 0.0  # the learning rate rises linearly to its value over so many steps
     beta: ArrayLike = 1.0
     variance: ArrayLike = 0.5  # of the Gaussian decoder; 0.5 makes squared error / (2 variance) the plain squared error
+    white_threshold: ArrayLike = 0.5  # pixels above it are the white region of the region-weighted loss
+    white_weight: ArrayLike = 1.0  # weight of its squared error
+    black_weight: ArrayLike = 1.0  # weight of all other pixels
 
 
 @struct.dataclass

@@ -110,7 +110,7 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, capsys, epochs_before):
 
 
 def test_everybody_diverged(tmp_path, capsys):
-    flags = (*QUICK, "--dataset", "digits", "--learning-rate", "1e6", "--betas", 1, 4, "--epochs", 2)
+    flags = (*QUICK, "--dataset", "digits", "--learning-rates", "1e6", "--betas", 1, 4, "--epochs", 2)
     assert sweep(*flags, "--out", tmp_path / "run") == 5
     assert read(tmp_path / "run", "summary.json")["diverged"] == 2
     assert "every member became non-finite" in capsys.readouterr().err.splitlines()[-1]

@@ -7,6 +7,8 @@ import numpy as np
 
 from jaxvae.errors import DataError
 
+FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+
 
 class Split(NamedTuple):
     """Images and labels of one split, as NumPy or as device arrays.
@@ -28,6 +30,11 @@ class Dataset:
     source: str
     num_classes: int = 10
     sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What each label stands for."""
+        return FASHION if self.name == "fashion_mnist" else tuple(map(str, range(self.num_classes)))
 
     def __post_init__(self) -> None:
         """Check both splits.

@@ -1,7 +1,11 @@
 """The building blocks of every encoder and decoder: Dense, Conv, ConvTranspose, with selectable initialization.
 
-All of them take any number of leading axes, so a model written for one example needs no batch axis.
+All of them take any number of leading axes, so a model written for one example needs no batch axis. A `condition`, such
+as a one-hot label, enters a Dense layer as further inputs and a convolution as further channels that are constant over
+the image; both are computed without building the longer input, and share its parameters and results.
 """
+
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -10,6 +14,8 @@ from jax import Array
 
 from jaxvae.config import Initializer, Lowering
 from jaxvae.models import lowering as lower
+
+Activation = Callable[[Array], Array]
 
 
 def param_init(initializer: Initializer, fan_in: int, *, bias: bool):
@@ -27,22 +33,24 @@ def param_init(initializer: Initializer, fan_in: int, *, bias: bool):
 
 
 class Dense(nn.Module):
-    """An affine map of the last axis; [..., I] -> [..., features]."""
+    """An affine map of the last axis; [..., I] and condition [..., K] -> [..., features]."""
 
     features: int
     initializer: Initializer = "torch"
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Apply the layer."""
-        fan_in = x.shape[-1]
+    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+        """Apply the layer to `x` followed by `condition`."""
+        inputs = x.shape[-1]
+        fan_in = inputs + width(condition)
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), (fan_in, self.features))
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
-        return add_bias(x @ kernel, bias)
+        y = x @ kernel[:inputs]
+        return add_bias(y if condition is None else y + condition @ kernel[inputs:], bias)
 
 
 class Conv(nn.Module):
-    """A square convolution; [..., H, W, C] -> [..., (H + 2p - k) // s + 1, ..., features]."""
+    """A square convolution; [..., H, W, C] and condition [..., K] -> [..., (H + 2p - k) // s + 1, ..., features]."""
 
     features: int
     kernel_size: int = 3
@@ -52,13 +60,17 @@ class Conv(nn.Module):
     lowering: Lowering = "native"
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Apply the layer."""
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        fan_in = self.kernel_size**2 * x.shape[-1]
+    def __call__(self, x: Array, condition: Array | None = None) -> Array:
+        """Apply the layer to the channels of `x`, followed by a constant channel for each entry of `condition`."""
+        channels = x.shape[-1]
+        shape = (self.kernel_size, self.kernel_size, channels + width(condition), self.features)
+        fan_in = self.kernel_size**2 * shape[2]
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), shape)
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
-        image = lower.conv(x, kernel, stride=self.stride, padding=self.padding, lowering=self.lowering)
+        geometry = {"stride": self.stride, "padding": self.padding}
+        image = lower.conv(x, kernel[:, :, :channels], **geometry, lowering=self.lowering)
+        if condition is not None:
+            image = image + lower.conv_constant(condition, kernel[:, :, channels:], size=x.shape[-3:-1], **geometry)
         return add_bias(image, bias)
 
 
@@ -92,6 +104,11 @@ class ConvTranspose(nn.Module):
             lowering=self.lowering,
         )
         return add_bias(image, bias)
+
+
+def width(condition: Array | None) -> int:
+    """How many inputs or channels a condition [..., K] adds."""
+    return 0 if condition is None else condition.shape[-1]
 
 
 def add_bias(x: Array, bias: Array) -> Array:

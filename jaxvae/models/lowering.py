@@ -56,6 +56,21 @@ def conv(image: Array, kernel: Array, *, stride: int, padding: int, lowering: Lo
     return patches @ kernel.reshape(k * k * channels_in, channels_out)
 
 
+def conv_constant(channels: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
+    """`conv` of channels that are constant over an image of `size`; [..., C_in] -> [..., H', W', C_out].
+
+    What an output position sees of a constant image is the sum of the taps that fall inside. These sums depend on the
+    kernel alone, once for a whole batch, so that an image costs C_in products for each output.
+    """
+    k, _, channels_in, channels_out = kernel.shape
+    window = Window(k, stride, padding, size, tuple((n + 2 * padding - k) // stride + 1 for n in size))
+    inside: Array = im2col(jnp.ones((*size, 1), kernel.dtype), window)  # [H', W', k k] 1 inside, 0 in the padding
+    sums = inside @ kernel.reshape(k * k, channels_in * channels_out)
+    table = jnp.moveaxis(sums.reshape(*window.patches, channels_in, channels_out), 2, 0)
+    image = channels @ table.reshape(channels_in, -1)
+    return image.reshape(*channels.shape[:-1], *window.patches, channels_out)
+
+
 def conv_transpose(
     image: Array, kernel: Array, *, stride: int, padding: int, output_padding: int, lowering: Lowering
 ) -> Array:

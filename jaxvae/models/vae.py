@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxvae.config import Initializer
+from jaxvae.config import Initializer, Noise
 from jaxvae.models.layers import Dense
 from jaxvae.types import Posterior
 
@@ -17,44 +17,76 @@ what training visits, and far inside float32, where `exp(logvar)` overflows abov
 
 
 class VAE(nn.Module):
-    """encoder: image [..., H, W, C] -> features; decoder: z [..., Z] -> logits [..., H, W, C], never probabilities."""
+    """encoder: image [..., H, W, C] -> features; decoder: z [..., Z] -> logits [..., H, W, C], never probabilities.
+
+    With `num_classes` above 0 it is a conditional VAE: encoder and decoder see the label as one-hot condition.
+    `noise` says what the decoder gets, see `sample`.
+    """
 
     encoder: nn.Module
     decoder: nn.Module
     latent_dim: int = 20
     initializer: Initializer = "torch"
+    num_classes: int = 0
+    noise: Noise = "posterior"
 
     def setup(self) -> None:
         """Make the posterior's two heads."""
         self.mean = Dense(self.latent_dim, self.initializer)
         self.logvar = Dense(self.latent_dim, self.initializer)
 
-    def encode(self, image: Array) -> Posterior:
-        """The posterior q(z|x) of an image in [0, 1]."""
-        features = self.encoder(image)
-        return Posterior(self.mean(features), jnp.clip(self.logvar(features), -LOGVAR_BOUND, LOGVAR_BOUND))
+    def encode(self, image: Array, label: Array | None = None) -> Posterior:
+        """The posterior q(z|x) of an image in [0, 1], or q(z|x, y)."""
+        features = self.encoder(image, self.condition(label))
+        logvar = self.logvar(features)
+        if self.noise == "log_std_mixup":  # document 001's head is a log_std
+            logvar = 2.0 * logvar
+        return Posterior(self.mean(features), jnp.clip(logvar, -LOGVAR_BOUND, LOGVAR_BOUND))
 
-    def decode(self, z: Array) -> Array:
-        """The logits of p(x|z); `jax.nn.sigmoid` of them is the decoded image."""
-        return self.decoder(z)
+    def decode(self, z: Array, label: Array | None = None) -> Array:
+        """The logits of p(x|z), or p(x|z, y); `jax.nn.sigmoid` of them is the decoded image."""
+        return self.decoder(z, self.condition(label))
 
-    def __call__(self, image: Array, key: Array) -> tuple[Array, Posterior]:
+    def condition(self, label: Array | None) -> Array | None:
+        """A label [...] as one-hot [..., num_classes]; None for a model without labels, which ignores them."""
+        if not self.num_classes:
+            return None
+        if label is None:
+            raise ValueError(f"this model is conditional: it needs a label below {self.num_classes}")
+        return jax.nn.one_hot(label, self.num_classes)
+
+    def __call__(self, image: Array, label: Array | None, key: Array) -> tuple[Array, Posterior]:
         """Logits decoded from one sample of the posterior, and the posterior."""
-        posterior = self.encode(image)
-        return self.decode(reparameterize(key, posterior)), posterior
+        posterior = self.encode(image, label)
+        return self.decode(sample(self, key, posterior), label), posterior
 
 
-def encode(model: VAE, params: dict, image: Array) -> Posterior:
-    """The posterior of images [..., H, W, C] under `params`."""
-    return cast(Posterior, model.apply({"params": params}, image, method=VAE.encode))
+def encode(model: VAE, params: dict, image: Array, label: Array | None = None) -> Posterior:
+    """The posterior of images [..., H, W, C] under `params`; a conditional model needs their labels [...]."""
+    return cast(Posterior, model.apply({"params": params}, image, label, method=VAE.encode))
 
 
-def decode(model: VAE, params: dict, z: Array) -> Array:
-    """The logits [..., H, W, C] of latents [..., Z] under `params`."""
-    return cast(Array, model.apply({"params": params}, z, method=VAE.decode))
+def decode(model: VAE, params: dict, z: Array, label: Array | None = None) -> Array:
+    """The logits [..., H, W, C] of latents [..., Z] under `params`; a conditional model needs labels [...]."""
+    return cast(Array, model.apply({"params": params}, z, label, method=VAE.decode))
 
 
 def reparameterize(key: Array, posterior: Posterior) -> Array:
     """z = mean + sigma * epsilon with epsilon ~ N(0, I) from `key`; [..., Z] (Kingma and Welling 2014, section 2.4)."""
     mean, logvar = posterior
     return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+def sample(model: VAE, key: Array, posterior: Posterior) -> Array:
+    """What the decoder of `model` gets for a posterior; [..., Z].
+
+    - noise `posterior`: a sample of it, the VAE.
+    - `none`: its mean; with beta 0 the model is an autoencoder.
+    - `log_std_mixup`: document 001's CVAE calls its head log_std, uses it as that in the KL, and as log-variance in the
+      sampler, whose deviation is then the square root of the posterior's. Only its printed 29.78 comes from it.
+    """
+    if model.noise == "none":
+        return posterior.mean
+    if model.noise == "log_std_mixup":
+        return reparameterize(key, Posterior(posterior.mean, 0.5 * posterior.logvar))
+    return reparameterize(key, posterior)

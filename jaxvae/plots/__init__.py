@@ -6,13 +6,23 @@ given the same labels in the same order, or the same `colors`, which `palette` m
 
 from jaxvae.plots.curves import loss_curves
 from jaxvae.plots.information import kl_per_dimension, rate_distortion
-from jaxvae.plots.pictures import manifold, reconstructions, samples, tile, traversals
-from jaxvae.plots.style import Figure, label, palette, png, save
+from jaxvae.plots.pictures import (
+    class_samples,
+    interpolations,
+    manifold,
+    reconstructions,
+    samples,
+    tile,
+    traversals,
+)
+from jaxvae.plots.scatter import scatter
+from jaxvae.plots.style import Figure, palette, png, save
 
 __all__ = [
     "Figure",
+    "class_samples",
+    "interpolations",
     "kl_per_dimension",
-    "label",
     "loss_curves",
     "manifold",
     "palette",
@@ -21,6 +31,7 @@ __all__ = [
     "reconstructions",
     "samples",
     "save",
+    "scatter",
     "tile",
     "traversals",
 ]

@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from jaxvae.plots.style import GREY, NATS, TEXT, WIDTH, Figure, label, new_figure, padded_limits, resolve, style_panel
+from jaxvae.labels import in_order, label
+from jaxvae.plots.style import GREY, NATS, TEXT, WIDTH, Figure, new_figure, padded_limits, resolve, style_panel
 
 LINESTYLES = {"train": "solid", "test": "dashed"}
 FEW = 10  # epochs; up to so many are marked one by one
@@ -31,17 +32,18 @@ class Curve:
 
 
 def group_curves(history: Sequence[Mapping], by: str, metric: str) -> list[Curve]:
-    """The rows of one metric as a curve per value of `by` (ascending) and split (train first)."""
+    """The rows of one metric as a curve per value of `by` (numbers ascending) and split (train first)."""
     groups: dict[tuple, dict] = {}
     for row in history:
         member = groups.setdefault((row[by], row["split"]), {}).setdefault(row["member"], {})
         member[row["epoch"]] = row[metric] if row.get("alive", True) else np.nan
     curves = []
-    for value, split in sorted(groups, key=lambda key: (key[0], list(LINESTYLES).index(key[1]))):
+    values, splits = in_order(value for value, _ in groups), list(LINESTYLES)
+    for value, split in sorted(groups, key=lambda key: (values.index(key[0]), splits.index(key[1]))):
         members = groups[value, split].values()
         epochs = sorted(set().union(*members))
-        values = [[member.get(epoch, np.nan) for epoch in epochs] for member in members]
-        curves.append(Curve(label(by, value), split, np.array(epochs), np.array(values, float)))
+        lines = [[member.get(epoch, np.nan) for epoch in epochs] for member in members]
+        curves.append(Curve(label(by, value), split, np.array(epochs), np.array(lines, float)))
     return curves
 
 
@@ -76,7 +78,12 @@ def draw_curve(axes: Axes, curve: Curve, color: str) -> None:
         axes.plot(curve.epochs[last], height, "x", color=color, markersize=8, markeredgewidth=2, clip_on=False)
 
 
-def loss_curves(history: Sequence[Mapping], by: str = "beta", colors: Mapping[str, str] | None = None) -> Figure:
+def loss_curves(
+    history: Sequence[Mapping],
+    by: str = "beta",
+    colors: Mapping[str, str] | None = None,
+    printed: Mapping[str, Sequence[Mapping]] | None = None,
+) -> Figure:
     """Loss, reconstruction and KL in nats per image against the epoch; loss = reconstruction + β KL.
 
     Members with the same value of `by` share a colour: their mean, and a band from the lowest to the highest. A member
@@ -86,8 +93,10 @@ def loss_curves(history: Sequence[Mapping], by: str = "beta", colors: Mapping[st
     Args:
         history: one row per member, epoch and split ("train" or "test") with the keys member, epoch, split, `by`,
             loss, reconstruction and kl; alive (bool) if a member can diverge and yet keep finite values.
-        by: the hyper-parameter that groups the members.
+        by: the column that groups the members: a hyper-parameter, or texts that name the groups.
         colors: label -> colour; the palette of the labels by default.
+        printed: label -> rows with the keys epoch, loss, reconstruction and kl (those that are known) to show as dots,
+            such as a document's trace.
     """
     panels = [("loss", "Loss"), ("reconstruction", "Reconstruction"), ("kl", "KL")]
     curves = {metric: group_curves(history, by, metric) for metric, _ in panels}
@@ -103,10 +112,20 @@ def loss_curves(history: Sequence[Mapping], by: str = "beta", colors: Mapping[st
         axes.set_ylim(value_limits(curves[metric]))
         for curve in curves[metric]:
             draw_curve(axes, curve, colors[curve.label])
+        for name, rows in (printed or {}).items():
+            points = [(row["epoch"], row[metric]) for row in rows if metric in row]
+            axes.plot(*np.reshape(points, (-1, 2)).T, linestyle="none", **dot(colors[name]))
     handles = legend_handles(drawn, colors)
+    if printed:
+        handles.append(Line2D([], [], linestyle="none", label="document", **dot(GREY)))
     columns = 1 if len(handles) <= 12 else 2
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=TEXT, ncols=columns)
     return figure
+
+
+def dot(color: str) -> dict:
+    """Line2D properties of a printed value."""
+    return {"marker": "D", "markersize": 4, "markerfacecolor": "none", "markeredgecolor": color, "zorder": 1}
 
 
 def legend_handles(curves: Sequence[Curve], colors: Mapping[str, str]) -> list[Line2D]:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from jaxvae.labels import in_order, label
 from jaxvae.plots.style import (
     GREY,
     LIGHT,
@@ -15,7 +16,6 @@ from jaxvae.plots.style import (
     WIDTH,
     Figure,
     grid_shape,
-    label,
     new_figure,
     padded_limits,
     resolve,
@@ -32,10 +32,10 @@ def rate_distortion(points: Sequence[Mapping], by: str = "beta", colors: Mapping
 
     Args:
         points: one row per member with the keys `by`, reconstruction, kl, collapsed (bool); alive as in `loss_curves`.
-        by: the hyper-parameter that groups the members.
+        by: the column that groups the members: a hyper-parameter, or texts that name the groups.
         colors: label -> colour; the palette of the labels by default.
     """
-    values = sorted({point[by] for point in points})
+    values = in_order(point[by] for point in points)
     colors = resolve(colors, [label(by, value) for value in values])
     good = [p for p in points if p.get("alive", True) and np.isfinite([p["kl"], p["reconstruction"]]).all()]
     notes = ["Line: means. Grey diagonals: equal reconstruction + KL, its value at the right.\n"]

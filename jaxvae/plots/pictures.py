@@ -102,6 +102,33 @@ def samples(images: Mapping[str, ArrayLike], colors: Mapping[str, str] | None = 
     return figure
 
 
+def class_samples(
+    images: Mapping[str, ArrayLike], classes: Sequence[str], colors: Mapping[str, str] | None = None
+) -> Figure:
+    """What a conditional model makes of each class: a row per class, a column per latent; label -> [K, S, H, W, C]."""
+    colors = resolve(colors, images)
+    shape = np.shape(next(iter(images.values())))
+    note = "A column decodes one latent, drawn from the prior, with every label."
+    figure, panels = block_figure(shape, len(images), "Samples by class", note, margin=(0.9, 0.35), widest=2)
+    for axes, (name, block) in zip(panels, images.items(), strict=True):
+        rows, _ = show(axes, np.asarray(block, np.float32))
+        axes.set_title(name, fontsize=PANEL, color=colors[name], fontweight="bold")
+        axes.set_yticks(rows, classes)
+    return figure
+
+
+def interpolations(images: Mapping[str, ArrayLike], note: str, colors: Mapping[str, str] | None = None) -> Figure:
+    """Straight lines through the latent space, decoded: a row per line; label -> [N, S, H, W, C]."""
+    colors = resolve(colors, images)
+    shape = np.shape(next(iter(images.values())))
+    title = "Interpolations between the latents of two images"
+    figure, panels = block_figure(shape, len(images), title, note, margin=(0.1, 0.35), widest=2)
+    for axes, (name, block) in zip(panels, images.items(), strict=True):
+        show(axes, np.asarray(block, np.float32))
+        axes.set_title(name, fontsize=PANEL, color=colors[name], fontweight="bold")
+    return figure
+
+
 def traversals(
     images: Mapping[str, ArrayLike],
     values: ArrayLike,

@@ -18,7 +18,6 @@ WIDTH = 10.0  # inches, so 1500 pixels; at 1000 pixels the smallest text is stil
 TITLE, PANEL, TEXT = 14, 12, 10  # text sizes in points
 NATS = "nats per image"
 GREY, LIGHT = "#666666", "#cccccc"
-SYMBOLS = {"beta": "β", "variance": "σ²", "learning_rate": "learning rate"}
 
 
 class Figure(matplotlib.figure.Figure):
@@ -26,11 +25,6 @@ class Figure(matplotlib.figure.Figure):
 
     def _repr_png_(self) -> bytes:
         return png(self)
-
-
-def label(by: str, value: float) -> str:
-    """The name of a group of members: `label("beta", 3.0)` is "β = 3"."""
-    return f"{SYMBOLS.get(by, by)} = {value:g}"
 
 
 def palette(labels: Iterable[str]) -> dict[str, str]:
