@@ -8,8 +8,40 @@ command     python -m experiments.beta_sweep
 import sys
 from dataclasses import dataclass
 
+from experiments.study import Experiment, Number, Picture, Study
 from jaxvae import cli
-from jaxvae.flags import Flags
+from jaxvae.config import Config
+from jaxvae.flags import Flags, SweepFlags
+
+EXPERIMENT = Experiment(
+    name="beta_sweep",
+    title="Beta sweep",
+    source="document 001, conv VAE, squared error, z = 20, 10 epochs",
+    question="What beta does: the larger, the less the latents say about the image, until they say nothing.",
+    studies=(
+        Study(
+            "beta_sweep",
+            "conv",
+            SweepFlags(betas=(1.0, 3.0, 8.0, 16.0), seeds=(0, 1, 2, 3, 4), epochs=10, batch_size=128),
+            Config(),
+            numbers=[
+                Number(value, epoch=epoch, at={"beta": beta}, tolerance=tolerance)
+                for beta, first, last in (
+                    (1.0, 49.91, 29.92),
+                    (3.0, 53.80, 43.38),
+                    (8.0, 54.85, 52.42),
+                    (16.0, 54.87, 52.78),
+                )
+                for epoch, value, tolerance in ((1, first, None), (10, last, 0.03 if beta < 8 else 0.01))
+            ],
+            trace="beta_sweep",
+        ),
+    ),
+    pictures=(
+        Picture("beta_sweep", "reconstructions", "Test images and their reconstructions for beta 1, 3, 8, 16."),
+        Picture("beta_sweep", "samples", "Samples from the same latent vectors for beta 1, 3, 8, 16."),
+    ),
+)
 
 
 @dataclass(frozen=True)

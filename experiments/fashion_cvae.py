@@ -1,13 +1,55 @@
-"""Document 002's conditional VAEs on Fashion-MNIST, fully connected against convolutional."""
+"""Document 002's conditional VAEs of Fashion-MNIST: fully connected against convolutional.
 
-from experiments.study import Study
+source      document 002: MLP 794-512-64 (913,296 parameters) and conv 11-32-64, 4x4, stride 2 (708,545), 50 epochs
+expected    equal quality at 3.5 MB against 2.8 MB; the document prints no loss
+run time    1 h for both studies with 3 seeds each on 2 CPU cores
+command     python -m experiments.fashion_cvae
+"""
+
+import sys
+
+from experiments.command import main
+from experiments.study import Experiment, Number, Picture, Study
 from jaxvae.config import Config
 from jaxvae.flags import DataFlags, SweepFlags
 
 SWEEP = SweepFlags(betas=(1.0,), seeds=(0, 1, 2), epochs=50, batch_size=128)
 DATA = DataFlags(dataset="fashion_mnist")
+SETTINGS = {"conditional": True, "latent_dim": 64, "reconstruction": "bernoulli"}
 
-STUDIES = (
-    Study("fashion_cvae_mlp", "MLP", SWEEP, Config("mlp_512", conditional=True, latent_dim=64, reconstruction="bernoulli"), DATA),
-    Study("fashion_cvae_conv", "conv", SWEEP, Config("conv_32_64", conditional=True, latent_dim=64, reconstruction="bernoulli"), DATA),
+EXPERIMENT = Experiment(
+    name="fashion_cvae",
+    title="Conditional VAE of fashion",
+    source="document 002, z = 64, 50 epochs of Fashion-MNIST",
+    question="Whether a smaller conv net equals an MLP. The document gives networks and epochs; cross-entropy summed over "
+    "pixels, Adam 1e-3 and batch 128 are ours. Its sizes are float32 parameters, rounded up as `ls -h` does: 3.48 MiB and "
+    "2.70 MiB.",
+    studies=(
+        Study(
+            "fashion_cvae_mlp",
+            "MLP",
+            SWEEP,
+            Config(architecture="mlp_512", **SETTINGS),
+            DATA,
+            numbers=(Number(913_296, "parameters", tolerance=0.0), Number(3.5, "mebibytes", tolerance=0.04)),
+        ),
+        Study(
+            "fashion_cvae_conv",
+            "conv",
+            SWEEP,
+            Config(architecture="conv_32_64", **SETTINGS),
+            DATA,
+            numbers=(Number(708_545, "parameters", tolerance=0.0), Number(2.8, "mebibytes", tolerance=0.04)),
+        ),
+    ),
+    pictures=(
+        Picture("fashion_cvae_conv", "class_samples", "Conv: every label with the same eight latents."),
+        Picture("fashion_cvae_conv", "reconstructions", "Conv: test images and their reconstructions."),
+        Picture("fashion_cvae_conv", "interpolations", "Conv: lines between the latents of two images of a class."),
+        Picture("fashion_cvae_mlp", "class_samples", "MLP: every label with the same eight latents."),
+    ),
 )
+
+
+if __name__ == "__main__":
+    sys.exit(main(EXPERIMENT, __doc__))

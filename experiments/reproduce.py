@@ -1,185 +1,159 @@
-"""The documents' numbers beside ours: train every study below that has no result yet, then write experiments/README.md.
+"""Every number of the documents beside ours: train all studies that lack a result, then write experiments/README.md.
 
-source      documents 001 and 004; each study names its own
-run time    40 min for all studies on 2 CPU cores; a study that is done is not repeated
+source      documents 000 to 004; each experiment names its own
+run time    a day on 2 CPU cores for all seeds at full length; `--quick` takes minutes and writes to another folder
 command     python -m experiments.reproduce
 """
 
-import json
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from jaxvae import cli
-from jaxvae.config import Config
-from jaxvae.errors import ConfigError
-from jaxvae.flags import DataFlags
-
-FOLDER = Path(__file__).parent
-COLUMNS = ("seed", "beta", "epoch", "split", "loss", "reconstruction", "kl", "mse", "ssim", "active_units", "alive")
-
-
-@dataclass(frozen=True)
-class Number:
-    """A printed figure: the mean over an epoch of a train metric, in nats per image."""
-
-    beta: float
-    epoch: int
-    value: float
-    tolerance: float | None  # relative; None: for information
-    metric: str = "loss"
-
-
-@dataclass(frozen=True)
-class Study:
-    """One training setting of a document, and the figures that the document prints for it."""
-
-    name: str
-    source: str
-    epochs: int
-    numbers: Sequence[Number]
-    betas: tuple[float, ...] = (1.0,)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    model: Config = field(default_factory=Config)
-
-
-MLP = Config(architecture="mlp", reconstruction="bernoulli")
-STUDIES = (
-    Study(
-        "beta_sweep",
-        "document 001, beta-VAE: conv, squared error, z = 20",
-        epochs=10,
-        betas=(1.0, 3.0, 8.0, 16.0),
-        numbers=(
-            Number(1, 1, 49.91, None),
-            Number(1, 10, 29.92, 0.03),
-            Number(3, 1, 53.80, None),
-            Number(3, 10, 43.38, 0.03),
-            Number(8, 1, 54.85, None),
-            Number(8, 10, 52.42, 0.01),
-            Number(16, 1, 54.87, None),
-            Number(16, 10, 52.78, 0.01),
-        ),
-    ),
-    Study(
-        "conv_20_epochs",
-        "document 001, conv VAE: squared error, z = 20",
-        epochs=20,
-        seeds=(0, 1, 2),
-        numbers=(Number(1, 1, 52.38, None), Number(1, 20, 28.28, 0.03)),
-    ),
-    Study(
-        "latent_plane_beta_1",
-        "document 001, latent plane: conv, squared error, z = 2",
-        epochs=20,
-        seeds=(0, 1, 2),
-        model=Config(latent_dim=2),
-        numbers=(Number(1, 1, 54.74, None), Number(1, 20, 35.73, 0.03)),
-    ),
-    Study(
-        "latent_plane_beta_3",
-        "document 001, latent plane: conv, squared error, z = 2",
-        epochs=15,
-        betas=(3.0,),
-        seeds=(0, 1, 2),
-        model=Config(latent_dim=2),
-        numbers=(Number(3, 1, 53.99, None), Number(3, 15, 45.03, 0.03)),
-    ),
-    Study(
-        "mlp_100_epochs",
-        "document 004: MLP, Bernoulli, z = 20",
-        epochs=100,
-        seeds=(0, 1),
-        model=MLP,
-        numbers=tuple(
-            Number(1, epoch, value, tolerance, metric)
-            for epoch, tolerance, values in (
-                (1, None, (165.30, 150.13, 15.18)),
-                (5, 0.01, (109.97, 85.02, 24.95)),
-                (10, 0.01, (106.32, 81.02, 25.30)),
-                (20, 0.01, (104.06, 78.62, 25.44)),
-                (50, 0.01, (101.85, 76.42, 25.43)),
-                (100, 0.01, (100.56, 75.25, 25.31)),
-            )
-            for metric, value in zip(("loss", "reconstruction", "kl"), values, strict=True)
-        ),
-    ),
+from experiments import (
+    ae_against_vae,
+    beta_sweep,
+    conv_ablations,
+    dense_conv,
+    digit_cvae,
+    fashion_cvae,
+    latent_plane,
+    mlp_baseline,
+    region_weighted,
 )
+from experiments.command import chosen
+from experiments.study import Changes, Experiment, Study, run_study
+from jaxvae import cli
+from jaxvae.config import check_range
+from jaxvae.errors import ConfigError
+from jaxvae.flags import DataFlags, unset
+
+HERE = Path(__file__).parent
+PICTURE_WIDTH = 900  # pixels
+QUICK = Changes(epochs=2, seeds=(0,), data=DataFlags(limit=1000))
+EXPERIMENTS: tuple[Experiment, ...] = (
+    beta_sweep.EXPERIMENT,
+    mlp_baseline.EXPERIMENT,
+    dense_conv.EXPERIMENT,
+    latent_plane.EXPERIMENT,
+    digit_cvae.EXPERIMENT,
+    fashion_cvae.EXPERIMENT,
+    conv_ablations.EXPERIMENT,
+    region_weighted.EXPERIMENT,
+    ae_against_vae.EXPERIMENT,
+)
+STUDIES: tuple[Study, ...] = tuple(study for experiment in EXPERIMENTS for study in experiment.studies)
 
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Train the documents' studies that have no result yet, and write the comparison experiments/README.md."""
+    """Train the documents' studies where members are missing in experiments/results/, and write experiments/README.md.
 
-    studies: tuple[str, ...] = tuple(study.name for study in STUDIES)
+    What is done is skipped, and what was interrupted goes on from its last checkpoint. Runs are kept in the folder
+    --work, a study each; without it, what is done stays done, but an interrupted study starts again.
+    """
+
+    studies: Annotated[tuple[str, ...], unset("NAME [NAME ...]", "all")] = ()
     """Which studies to train."""
-    again: bool = False
-    """Train them even where a result exists."""
-    data: DataFlags = field(default_factory=lambda: DataFlags(dataset="mnist"))
+    seeds: Annotated[tuple[int, ...] | None, unset("INT [INT ...]", "the study's")] = None
+    """Only these seeds; with 0, every row once."""
+    max_epochs: Annotated[int | None, unset("INT", "the document's")] = None
+    """Stop at so many epochs; shorter runs are marked in the comparison."""
+    quick: bool = False
+    """Two epochs of 1,000 images and one seed of everything, compared in WORK/quick/README.md: minutes, not hours."""
+    dry_run: bool = False
+    """Train nothing: say what is missing, and write the comparison."""
+    work: Path = Path("results/reproduce")
+    """Where the run folders are."""
+    data_dir: Annotated[Path | None, unset("DIR", "$JAXVAE_DATA_DIR")] = None
+    """Folder with the IDX files of MNIST and Fashion-MNIST."""
     debug: bool = False
     """Show tracebacks."""
 
     def __post_init__(self) -> None:
-        """Check the names."""
-        names = [study.name for study in STUDIES]
-        for name in self.studies:
-            if name not in names:
-                raise ConfigError(f"studies has {name!r}; there are {', '.join(names)}")
+        """Check every field."""
+        chosen(STUDIES, self.studies)
+        if self.max_epochs is not None:
+            check_range("max_epochs", self.max_epochs, low=1, high=10**6)
+        if self.quick and (self.max_epochs or self.seeds):
+            raise ConfigError("quick has its own epochs and seeds; leave out max_epochs and seeds")
 
 
 def run(flags: Reproduce) -> None:
     """Train what is missing, then compare."""
-    from experiments.comparison import write_comparison
-    from jaxvae.experiment import load, say
-    from jaxvae.runs import read_json, write_text
+    from experiments import record
+    from experiments.comparison import write_readme
+    from jaxvae.experiment import say
 
-    if flags.data.dataset != "mnist" or flags.data.limit is not None:
-        raise ConfigError("dataset and limit: the documents' numbers are for all of mnist")
-    paths = {study.name: FOLDER / "results" / f"{study.name}.json" for study in STUDIES}
-    for study in STUDIES:
-        if study.name in flags.studies and (flags.again or not paths[study.name].exists()):
-            say(f"study {study.name}: {study.source}")
-            write_text(paths[study.name], as_text(train(study, load(flags.data))))
-    found = [(study, read_json(paths[study.name])) for study in STUDIES if paths[study.name].exists()]
-    write_comparison(FOLDER / "README.md", found)
-    say(f"comparison: {FOLDER / 'README.md'}")
-
-
-def train(study: Study, dataset: Any) -> dict[str, Any]:
-    """Train a study; its settings, every epoch's metrics, and what they were made with."""
-    from jaxvae.fit import Sweep, fit
-    from jaxvae.progress import show_progress
-    from jaxvae.runs import environment
-    from jaxvae.sweep import grid
-
-    begun = time.monotonic()
-    with show_progress(study.epochs) as show:
-        sweep = Sweep(study.model, dataset, grid(beta=study.betas, seeds=study.seeds))
-        progress = fit(sweep, epochs=study.epochs, on_epoch=show)
-    return {
-        "study": study.name,
-        "model": asdict(study.model),
-        "seconds": round(time.monotonic() - begun, 1),
-        "sha256": dataset.sha256,
-        "environment": environment(),
-        "columns": COLUMNS,
-        "rows": [[compact(row.get(name)) for name in COLUMNS] for row in progress.history],
-    }
+    root, page = (HERE / "results", HERE / "README.md")
+    work = flags.work
+    if flags.quick:
+        work = flags.work / "quick"
+        root, page = work / "records", work / "README.md"
+        root.mkdir(parents=True, exist_ok=True)
+    for study in chosen(STUDIES, flags.studies):
+        epochs = QUICK.epochs if flags.quick else min(study.epochs, flags.max_epochs or study.epochs)
+        assert epochs is not None
+        wanted = flags.seeds or (QUICK.seeds if flags.quick else None) or study.sweep.seeds
+        missing = record.missing_seeds(record.read(root, study), study, epochs)
+        seeds = tuple(seed for seed in wanted if seed in missing)
+        if flags.dry_run:
+            say(f"{study.name}: " + (f"seeds {', '.join(map(str, seeds))} are missing" if seeds else "complete"))
+        elif seeds:
+            limit = QUICK.data.limit if flags.quick else None
+            changes = Changes(epochs, seeds, DataFlags(data_dir=flags.data_dir, limit=limit))
+            folder = work / study.name / f"{epochs}_epochs_seeds_{'_'.join(map(str, seeds))}"
+            run_study(study, folder, changes, resume_command="the same command again")
+            keep(study, folder, root)
+    numbers = {experiment.name: analysed(experiment, work, root, flags.dry_run) for experiment in EXPERIMENTS}
+    write_readme(page, EXPERIMENTS, {study.name: record.read(root, study) for study in STUDIES}, numbers)
+    say(f"comparison: {page}")
 
 
-def compact(value: Any) -> Any:
-    """Six significant digits are enough for a table."""
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def keep(study: Study, folder: Path, root: Path) -> None:
+    """The record of a finished run, and the pictures of it that the comparison shows."""
+    from experiments import record
+    from jaxvae import plots
+
+    record.add(root, study, folder)
+    for picture in (p for e in EXPERIMENTS for p in e.pictures if p.study == study.name):
+        source = folder / f"{picture.figure}.png"
+        if source.exists():
+            small = plots.shrink(source.read_bytes(), PICTURE_WIDTH)
+            (root / f"{study.name}_{picture.figure}.png").write_bytes(small)
 
 
-def as_text(result: dict[str, Any]) -> str:
-    """JSON with one line per row of metrics, so that a file is small and a change of it readable."""
-    head = json.dumps({name: value for name, value in result.items() if name != "rows"}, indent=1)
-    rows = ",\n".join("  " + json.dumps(row) for row in result["rows"])
-    return f'{head[:-2]},\n "rows": [\n{rows}\n ]\n}}\n'
+def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> dict[str, Any]:
+    """The numbers of an experiment's analysis: kept ones, or new ones where all its runs are at hand."""
+    from jaxvae import plots
+    from jaxvae.experiment import say
+    from jaxvae.runs import read_json, write_json
+
+    path = root / f"{experiment.name}_numbers.json"
+    if experiment.analysis is None:
+        return {}
+    if path.exists():
+        return read_json(path)
+    folders = {study.name: newest(work / study.name) for study in experiment.studies}
+    if dry_run or not all(folders.values()):
+        return {}
+    say(f"{experiment.name}: analysis")
+    out = work / experiment.name
+    out.mkdir(exist_ok=True)
+    _, numbers = experiment.analysis({name: folder for name, folder in folders.items() if folder}, out)
+    write_json(path, numbers)
+    for picture in out.glob("*.png"):
+        (root / f"{experiment.name}_{picture.name}").write_bytes(plots.shrink(picture.read_bytes(), PICTURE_WIDTH))
+    return numbers
+
+
+def newest(folder: Path) -> Path | None:
+    """The complete run with the most seeds in a study's folder."""
+    from experiments.study import complete
+
+    runs: Sequence[Path] = [path for path in folder.glob("*_seeds_*") if complete(path)]
+    return max(runs, key=lambda path: len(path.name), default=None)
 
 
 if __name__ == "__main__":

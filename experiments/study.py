@@ -4,16 +4,16 @@ A study trains one sweep in a run folder of its own, so all of it is resumable a
 in scalars and seeds are one compiled program. Imports no jax, so that `--help` answers at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jaxvae.config import Config
 from jaxvae.flags import DataFlags, Flags, RunFlags, SweepFlags
 
-LOWER = ("loss", "reconstruction", "mse", "sampled_mse")
-"""Metrics that are better when lower."""
+Analysis = Callable[[Mapping[str, Path], Path], tuple[list[Any], dict[str, Any]]]
+"""(study name -> its run folder, folder for pictures) -> sections for the report, and tables to keep by title."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,21 @@ class Number:
     split: Literal["train", "test"] = "train"
     at: Mapping[str, float] = field(default_factory=dict)  # which members: {"beta": 3.0}; empty for all
     tolerance: float | None = 0.03  # relative; None: for information, such as a first epoch, which depends on the seed
-    note: str = ""  # what the reader must know, such as why it cannot be as printed
-    impossible: bool = False  # as printed, for the reason in the note
+    impossible: str = ""  # why it cannot be as printed
 
 
 @dataclass(frozen=True)
 class Study:
     """One training setting of a document: a sweep over scalars and seeds."""
 
-    name: str  # of its result file and run folder
-    title: str
+    name: str  # of its result file and its folder in a run
+    title: str  # what sets it apart within its experiment
     sweep: SweepFlags
     model: Config
     data: DataFlags = field(default_factory=lambda: DataFlags(dataset="mnist"))
     numbers: Sequence[Number] = ()
-    note: str = ""  # what the document leaves open, and what was chosen
-    trace: str | None = None  # file in experiments/printed with the document's loss curves
+    trace: str | None = None  # file in experiments/printed with the document's loss curves, by beta
+    note: str = ""  # what the document leaves open and what was chosen, or what came out
 
     @property
     def epochs(self) -> int:
@@ -51,8 +50,31 @@ class Study:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A figure of a study's run that the comparison shows."""
+
+    study: str
+    figure: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The studies that answer one question of a document."""
+
+    name: str  # of its module
+    title: str
+    source: str
+    question: str  # what is asked, and what the documents leave open
+    studies: Sequence[Study]
+    pictures: Sequence[Picture] = ()
+    analysis: Analysis | None = None
+    analysis_picture: str = ""  # file that the analysis makes, for the comparison
+
+
+@dataclass(frozen=True)
 class Changes:
-    """What a run may change of a study: for a short look, or another machine."""
+    """What a run changes of a study, for a short look or another machine."""
 
     epochs: int | None = None
     seeds: tuple[int, ...] | None = None
@@ -60,8 +82,7 @@ class Changes:
 
 
 def flags_of(study: Study, changes: Changes) -> Flags:
-    """The flags of one sweep."""
-    sweep = replace(study.sweep, epochs=changes.epochs or study.sweep.epochs, seeds=changes.seeds or study.sweep.seeds)
+    """The flags of one sweep: the study's, changed; a batch is never larger than a `limit`."""
     limits = [limit for limit in (study.data.limit, changes.data.limit) if limit is not None]
     data = replace(
         study.data,
@@ -69,16 +90,28 @@ def flags_of(study: Study, changes: Changes) -> Flags:
         data_dir=changes.data.data_dir,
         limit=min(limits, default=None),
     )
-    if data.limit is not None and sweep.batch_size is not None:
-        sweep = replace(sweep, batch_size=min(sweep.batch_size, data.limit))
-    return Flags(sweep=sweep, model=study.model, data=data)
+    sweep = replace(study.sweep, epochs=changes.epochs or study.epochs, seeds=changes.seeds or study.sweep.seeds)
+    sizes = [size for size in (sweep.batch_size, data.limit, 1500 if data.dataset == "digits" else None) if size]
+    return Flags(sweep=replace(sweep, batch_size=min(sizes)), model=study.model, data=data)
+
+
+def complete(folder: Path) -> bool:
+    """Whether the run in `folder` has finished."""
+    from jaxvae.runs import read_json
+
+    path = folder / "summary.json"
+    return path.exists() and bool(read_json(path).get("complete"))
 
 
 def run_study(study: Study, folder: Path, changes: Changes, *, resume_command: str) -> None:
-    """Train a study in `folder`; go on where it stands, or do nothing where it is complete."""
-    from jaxvae import experiment, runs
+    """Train a study in `folder`; go on where it stands, or do nothing where it is complete.
 
-    if (folder / "summary.json").exists() and runs.read_json(folder / "summary.json").get("complete"):
+    A study whose every member diverged is a result like any other: it is told, not raised.
+    """
+    from jaxvae import experiment
+    from jaxvae.errors import DivergedError
+
+    if complete(folder):
         experiment.say(f"{study.name}: complete in {folder}")
         return
     experiment.say(f"{study.name}: {study.title}")
@@ -86,4 +119,28 @@ def run_study(study: Study, folder: Path, changes: Changes, *, resume_command: s
         flags = Flags(run=RunFlags(resume=folder))
     else:
         flags = replace(flags_of(study, changes), run=RunFlags(out=folder))
-    experiment.run(study.name, flags, resume_command=resume_command, printed=None)
+    try:
+        experiment.run(study.name, flags, resume_command=resume_command, printed=printed_curves(study))
+    except DivergedError as error:
+        experiment.say(str(error))
+
+
+def printed_curves(study: Study) -> dict[str, list[dict[str, float]]]:
+    """The document's loss curves by the label of the members that they belong to: label -> rows."""
+    from jaxvae.labels import member_label, varying
+
+    curves: dict[str, list[dict[str, float]]] = {}
+    names = varying([{"beta": beta} for beta in study.sweep.betas], ["beta"])
+    for row in printed_rows(study):
+        curves.setdefault(member_label(row, names), []).append(row)
+    return curves
+
+
+def printed_rows(study: Study) -> list[dict[str, float]]:
+    """The rows of the document's loss curves: beta, epoch, loss, and reconstruction and kl where they are printed."""
+    import csv
+
+    if study.trace is None:
+        return []
+    with (Path(__file__).parent / "printed" / f"{study.trace}.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

@@ -62,11 +62,8 @@ def run(
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
     """
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
-    settings = this.flags.sweep
-    assert settings.batch_size is not None  # `begin` filled it in
-    members = grid(**{name: getattr(settings, flag) for name, flag in SCALARS.items()}, seeds=settings.seeds)
-    say(f"{name}: {count(members)}, {this.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
-    sweep = Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
+    sweep = make_sweep(this)
+    say(f"{name}: {count(sweep.members)}, {this.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
     begun = time.monotonic()
     progress = train(this, sweep, resume_command or f"python -m experiments.{name} --resume {this.folder}")
     seconds = time.monotonic() - begun
@@ -80,6 +77,14 @@ def run(
         )
     report(this, sweep, progress, evaluation, printed)
     return this.folder
+
+
+def make_sweep(this: Run) -> Sweep:
+    """The members and compiled pieces of a run."""
+    settings = this.flags.sweep
+    assert settings.batch_size is not None  # `begin` filled it in
+    members = grid(**{name: getattr(settings, flag) for name, flag in SCALARS.items()}, seeds=settings.seeds)
+    return Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
 
 
 def begin(name: str, flags: Flags) -> Run:
@@ -124,6 +129,19 @@ def resume(name: str, flags: Flags) -> Run:
     if runs.dataset_record(dataset)["sha256"] != data_record.get("sha256"):
         raise ConfigError(f"resume is {folder}, whose data has other checksums than {dataset.source}")
     return Run(name, folder, saved, dataset, environments)
+
+
+def reopen(folder: Path) -> tuple[Sweep, Progress]:
+    """The sweep of a run folder and its newest checkpoint, to look at or to go on with.
+
+    Raises:
+        ConfigError: it is not a run folder, or its data has changed.
+        CheckpointError: there is no intact checkpoint.
+    """
+    name = runs.read_json(folder / "config.json").get("experiment")
+    sweep = make_sweep(resume(name, Flags(run=RunFlags(resume=folder))))
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        return sweep, checkpoints.restore(sweep.abstract_state())
 
 
 def load(flags: DataFlags) -> Dataset:

@@ -123,10 +123,13 @@ class Flags:
 
 def to_json(flags: Any) -> dict[str, Any]:
     """Nested flags as JSON values."""
-    return {
-        group: {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-        for group, values in asdict(flags).items()
-    }
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(item) for name, item in value.items()}
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(asdict(flags))
 
 
 def from_json(kind: type, values: Any) -> Any:

@@ -16,7 +16,7 @@ from jaxvae.plots.pictures import (
     traversals,
 )
 from jaxvae.plots.scatter import scatter
-from jaxvae.plots.style import Figure, palette, png, save
+from jaxvae.plots.style import Figure, palette, png, save, shrink
 
 __all__ = [
     "Figure",
@@ -32,6 +32,7 @@ __all__ = [
     "samples",
     "save",
     "scatter",
+    "shrink",
     "tile",
     "traversals",
 ]

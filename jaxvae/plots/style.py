@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from numpy.typing import ArrayLike
+from PIL import Image
 
 DPI = 150
 WIDTH = 10.0  # inches, so 1500 pixels; at 1000 pixels the smallest text is still 12 pixels high
@@ -85,6 +86,17 @@ def png(figure: matplotlib.figure.Figure) -> bytes:
     """The figure as a PNG file at its own dpi, cropped to its contents."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi="figure", bbox_inches="tight", pad_inches=0.12)
+    return buffer.getvalue()
+
+
+def shrink(data: bytes, width: int) -> bytes:
+    """A PNG as a smaller one for a page: at most `width` pixels wide, 256 colours."""
+    with Image.open(io.BytesIO(data)) as image:
+        image = image.convert("RGB")
+        if image.width > width:
+            image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

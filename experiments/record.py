@@ -1,0 +1,148 @@
+"""Result files: what is kept of a finished run in `experiments/results/`, and how the comparison reads it.
+
+A file holds one study: its runs (settings, seeds, versions, device, time), and its members with every epoch's losses
+and their final metrics, six digits each. Runs of further seeds or of members that were missing are added to it.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.study import Number, Study
+from jaxvae.flags import SCALARS
+from jaxvae.runs import read_json, write_text
+
+CURVES = ("loss", "reconstruction", "kl")
+FINAL = ("mse", "ssim", "sampled_mse", "sampled_ssim", "active_units", "collapsed", "alive")
+
+Member = dict[str, Any]
+
+
+def read(root: Path, study: Study) -> dict[str, Any] | None:
+    """The study's record in the folder `root`, if there is one."""
+    path = root / f"{study.name}.json"
+    return read_json(path) if path.exists() else None
+
+
+def missing_seeds(record: Mapping[str, Any] | None, study: Study, epochs: int) -> tuple[int, ...]:
+    """The study's seeds that lack a member with so many epochs; one that diverged has all it can have."""
+    members = record["members"] if record else []
+    done = [m for m in members if len(m["train"]["loss"]) >= epochs or not m["final"]["alive"]]
+    points = [dict(zip(SCALARS, values, strict=True)) for values in grid_points(study)]
+    return tuple(
+        seed
+        for seed in study.sweep.seeds
+        if not all(any(m["seed"] == seed and is_at(m, point) for m in done) for point in points)
+    )
+
+
+def grid_points(study: Study) -> list[tuple[float, ...]]:
+    """Every combination of the study's scalars, in the order of `SCALARS`."""
+    return list(product(*(getattr(study.sweep, flag) for flag in SCALARS.values())))
+
+
+def add(root: Path, study: Study, folder: Path) -> None:
+    """Add the finished run in `folder` to the study's record in `root`; members that are there already are replaced."""
+    run, members = condense(folder)
+    record = read(root, study) or {"study": study.name, "runs": [], "members": []}
+    number = len(record["runs"])
+    new = [{**member, "run": number} for member in members]
+    kept = [m for m in record["members"] if not any(m["seed"] == n["seed"] and is_at(m, n["hparams"]) for n in new)]
+    record["runs"].append(run)
+    record["members"] = sorted(kept + new, key=lambda m: (list(m["hparams"].values()), m["seed"]))
+    record["parameters"] = parameters(study)
+    write_text(root / f"{study.name}.json", as_text(record))
+
+
+def record_of(study: Study, folder: Path) -> dict[str, Any]:
+    """A record of the one run in `folder`."""
+    run, members = condense(folder)
+    return {"study": study.name, "runs": [run], "members": members, "parameters": parameters(study)}
+
+
+def condense(folder: Path) -> tuple[dict[str, Any], list[Member]]:
+    """What is kept of a run folder: the run, and its members."""
+    config, summary = read_json(folder / "config.json"), read_json(folder / "summary.json")
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    members = []
+    for final in summary["members"]:
+        mine = [row for row in rows if int(row["member"]) == final["member"]]
+        curves = {
+            split: {name: [compact(row[name]) for row in mine if row["split"] == split] for name in CURVES}
+            for split in ("train", "test")
+        }
+        hparams = {name: final[name] for name in SCALARS}
+        values = {name: final[name] if isinstance(final[name], bool) else compact(final[name]) for name in FINAL}
+        members.append({"seed": final["seed"], "hparams": hparams, **curves, "final": values})
+    run = {
+        "seconds": round(summary["train_seconds"], 1),
+        "epochs": summary["epochs"],
+        "flags": config["flags"],
+        "dataset": {name: config["dataset"][name] for name in ("name", "train", "test", "sha256")},
+        "environment": {name: value for name, value in config["environments"][-1].items() if name != "command"},
+    }
+    return run, members
+
+
+def parameters(study: Study) -> int:
+    """How many parameters the study's model has, on images of 28x28 with ten classes."""
+    import jax
+
+    from jaxvae.fit import build_model
+    from jaxvae.train import init_state
+    from jaxvae.types import Hparams
+
+    shape = (28, 28, 3 if study.data.rgb else 1)
+    model = build_model(study.model, shape, num_classes=10)
+    state = jax.eval_shape(lambda key: init_state(model, shape, key, Hparams()), jax.random.key(0))
+    return sum(x.size for x in jax.tree.leaves(state.params))
+
+
+def is_at(member: Member, point: Mapping[str, float]) -> bool:
+    """Whether a member has these values; scalars that were added since it was trained are at their defaults."""
+    return all(np.isclose(member["hparams"].get(name, value), value, rtol=1e-5) for name, value in point.items())
+
+
+def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
+    """Our values of a printed number, one per seed; NaN where it diverged, none where it has not got so far."""
+    if number.metric == "parameters":
+        return np.array([record["parameters"]], float)
+    if number.metric == "mebibytes":
+        return np.array([record["parameters"] * 4 / 2**20])
+    if number.metric == "mean_loss":  # over the values of an image of three channels
+        return values(record, replace(number, metric="loss")) / (28 * 28 * 3)
+    members = [m for m in record["members"] if is_at(m, number.at)]
+    found = []
+    for member in members:
+        curve = member[number.split].get(number.metric)
+        if curve is None:
+            found.append(member["final"][number.metric])
+        elif number.epoch is None or number.epoch <= len(curve):
+            found.append(curve[-1 if number.epoch is None else number.epoch - 1])
+    return np.array(found, float)
+
+
+def compact(value: str | float | None) -> float | None:
+    """Six significant digits are enough for a table; None for what is not a finite number."""
+    number = float(value) if value not in ("", None) else float("nan")
+    return float(f"{number:.6g}") if np.isfinite(number) else None
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """JSON with one line per run and per curve, so that a file is small and a change of it readable."""
+
+    def lines(items: Sequence[Any]) -> str:
+        return ",\n".join("  " + json.dumps(item) for item in items)
+
+    head = {name: value for name, value in record.items() if name not in ("runs", "members")}
+    return (
+        json.dumps(head, indent=1)[:-2]
+        + f',\n "runs": [\n{lines(record["runs"])}\n ],\n "members": [\n{lines(record["members"])}\n ]\n}}\n'
+    )
