@@ -78,10 +78,11 @@ def latent_geometry(folders: Mapping[str, Path], out: Path) -> tuple[list[Any], 
     path = out / "tsne.png"
     plots.save(figure, path)
     caption = (
-        "kNN accuracy: class of a test code by its 10 nearest train codes. Silhouette of the classes. Hole ratio: how much "
-        "farther prior samples lie from the nearest train code than train codes from each other (medians). To data: mean "
-        "squared pixel difference to the nearest of 10,000 train images, of decoded prior samples, of reconstructions, and "
-        "of test images themselves. Largest step: of a decoded line between two test codes, 1 where all steps are equal."
+        "kNN accuracy: class of a test code by its 10 nearest train codes. Silhouette of the classes. Hole ratio: "
+        "how much farther prior samples lie from the nearest train code than train codes from each other (medians). "
+        "To data: mean squared pixel difference to the nearest of 10,000 train images, of decoded prior samples, of "
+        "reconstructions, and of test images themselves. Largest step: of a decoded line between two test codes, 1 "
+        "where all steps are equal."
     )
     sections = [
         Section("Latent spaces", [Image(path, note, "t-SNE of both latent spaces")]),
@@ -94,9 +95,9 @@ EXPERIMENT = Experiment(
     name="ae_against_vae",
     title="Autoencoder against VAE",
     source="document 000",
-    question="One network as autoencoder (the mean is decoded, no KL) and as VAE. The document shows two t-SNE pictures and "
-    "says in words what they mean; here each claim has a number. Network, loss and length are not printed: document 001's "
-    "conv VAE with squared error and 20 latents for 30 epochs.",
+    question="One network as autoencoder (the mean is decoded, no KL) and as VAE. The document shows two t-SNE "
+    "pictures and says in words what they mean; here each claim has a number. Network, loss and length are "
+    "not printed: document 001's conv VAE with squared error and 20 latents for 30 epochs.",
     studies=(
         Study(
             "autoencoder",

@@ -168,13 +168,14 @@ HEAD = """# The documents' numbers, and ours
 Written by `python -m experiments.reproduce` from the records in `experiments/results/`; do not edit it. Records are of
 full runs on the data set that is named, at the document's settings and length unless a remark says otherwise.
 
-Losses are in nats per image: summed over pixels and latent dimensions, averaged over images. Train values are means over
-an epoch, while the model changes, as the documents print them; test values are taken after it. Ours are the mean ± standard
-deviation over the seeds, or one seed where no deviation stands. MSE and SSIM are of decoded posterior means; *sampled*,
-of decoded posterior samples, as in training.
+Losses are in nats per image: summed over pixels and latent dimensions, averaged over images. Train values are means
+over an epoch, while the model changes, as the documents print them; test values are taken after it. Ours are the mean ±
+standard deviation over the seeds, or one seed where no deviation stands. MSE and SSIM are of decoded posterior means;
+*sampled*, of decoded posterior samples, as in training.
 
-**met**: our mean is within the tolerance of the document's single run · **better**: outside it, on the good side · **not
-met** · **impossible as printed**, with the reason. A first epoch has no tolerance, as it depends most on the seed.
+**met**: our mean is within the tolerance of the document's single run · **better**: outside it, on the good side ·
+**not met** · **impossible as printed**, with the reason. A first epoch has no tolerance, as it depends most on the
+seed.
 """
 
 
@@ -227,8 +228,8 @@ def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:
         e = run["environment"]
         found.append(
             f"{study.title}: seed{'s' * (',' in seeds)} {seeds}, {len(members)} member{'s' * (len(members) > 1)}, "
-            f"{run['epochs']} epochs of {run['dataset']['name']} in {run['seconds'] / 60:.0f} min on {e['device']} with "
-            f"{e['cpu_count']} cores, jax {e['versions']['jax']}, commit {e['commit']}"
+            f"{run['epochs']} epochs of {run['dataset']['name']} in {run['seconds'] / 60:.0f} min on {e['device']} "
+            f"with {e['cpu_count']} cores, jax {e['versions']['jax']}, commit {e['commit']}"
         )
     return found
 

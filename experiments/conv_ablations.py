@@ -44,10 +44,11 @@ EXPERIMENT = Experiment(
     name="conv_ablations",
     title="Conv ablations",
     source="document 003, LeakyReLU conv VAE, batch 1024, Adam 5e-3, 50 epochs",
-    question="What architecture, variance and optimization do to the quality of reconstruction. Every table's common row is "
-    "three layers, 20 latents, var 0.5, batch 1024, learning rate 5e-3. The document gives channels, activation and "
-    "settings; 3x3 kernels, stride 2, the fourth layer's 256 channels, the fully connected widths 512-256, and "
-    "single-head attention on the smallest feature map of encoder and decoder are ours.",
+    question="What architecture, variance and optimization do to the quality of reconstruction. Every table's common "
+    "row is three layers, 20 latents, var 0.5, batch 1024, learning rate 5e-3. The document gives "
+    "channels, activation and settings; 3x3 kernels, stride 2, the fourth layer's 256 channels, the fully "
+    "connected widths 512-256, and single-head attention on the smallest feature map of encoder and decoder "
+    "are ours.",
     studies=(
         ablation(
             "leaky_conv_variance",

@@ -21,9 +21,9 @@ EXPERIMENT = Experiment(
     name="fashion_cvae",
     title="Conditional VAE of fashion",
     source="document 002, z = 64, 50 epochs of Fashion-MNIST",
-    question="Whether a smaller conv net equals an MLP. The document gives networks and epochs; cross-entropy summed over "
-    "pixels, Adam 1e-3 and batch 128 are ours. Its sizes are float32 parameters, rounded up as `ls -h` does: 3.48 MiB and "
-    "2.70 MiB.",
+    question="Whether a smaller conv net equals an MLP. The document gives networks and epochs; cross-entropy summed "
+    "over pixels, Adam 1e-3 and batch 128 are ours. Its sizes are float32 parameters, rounded up as `ls "
+    "-h` does: 3.48 MiB and 2.70 MiB.",
     studies=(
         Study(
             "fashion_cvae_mlp",

@@ -42,8 +42,9 @@ def what_axes_control(folders: Mapping[str, Path], out: Path) -> tuple[list[Any]
                 shares = [morphology.share_of_class(z, label), *(morphology.share(z, v) for v in properties.values())]
                 rows.append([str(row["label"]), row["seed"], f"z{axis + 1}", *(round(share, 3) for share in shares)])
     caption = (
-        "Share of each property's variance over the test images that a latent explains by itself (squared correlation; for "
-        "the class, the share of the latent's variance that lies between classes). Axes of different seeds may be swapped."
+        "Share of each property's variance over the test images that a latent explains by itself (squared "
+        "correlation; for the class, the share of the latent's variance that lies between classes). Axes of "
+        "different seeds may be swapped."
     )
     table = Table(header, rows, caption)
     return [Section("What each axis controls", [table])], {
@@ -55,8 +56,9 @@ EXPERIMENT = Experiment(
     name="latent_plane",
     title="Latent plane",
     source="document 001, conv VAE, squared error, z = 2",
-    question="What two latent dimensions learn, and how beta shrinks it. The document reads off its picture that the first "
-    "axis controls shape and the second slant; measured here as the share of a property that an axis explains.",
+    question="What two latent dimensions learn, and how beta shrinks it. The document reads off its picture that the "
+    "first axis controls shape and the second slant; measured here as the share of a property that an axis "
+    "explains.",
     studies=(
         Study(
             "latent_plane_beta_1",

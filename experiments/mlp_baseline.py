@@ -47,7 +47,8 @@ EXPERIMENT = Experiment(
             "Gaussian initialization",
             SWEEP,
             Config(architecture="mlp", reconstruction="bernoulli", initializer="gaussian"),
-            note="The document names no deviation; N(0, 1 / fan-in) keeps the variance of the signal. It gives no figure.",
+            note="The document names no deviation; N(0, 1 / fan-in) keeps the variance of the signal. It gives no "
+            "figure.",
         ),
     ),
     pictures=(

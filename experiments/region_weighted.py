@@ -34,11 +34,11 @@ EXPERIMENT = Experiment(
     name="region_weighted",
     title="Region-weighted conditional VAE",
     source="document 000, six settings",
-    question="What weighing strokes against background does. The document is six cells of settings and the loss of a last "
-    "batch; it leaves open the images, the layers, the loss's formula and what its means run over. Chosen here: the first "
-    "15,000 MNIST images in three equal channels (235 steps of 64); convolutions 3-64-128, 3x3, stride 2, and back; "
-    "squared error times the region's weight, summed, plus beta times KL. A mean loss is this sum over the 2,352 values of "
-    "an image. Where z is not printed it is 32.",
+    question="What weighing strokes against background does. The document is six cells of settings and the loss of a "
+    "last batch; it leaves open the images, the layers, the loss's formula and what its means run over. "
+    "Chosen here: the first 15,000 MNIST images in three equal channels (235 steps of 64); convolutions "
+    "3-64-128, 3x3, stride 2, and back; squared error times the region's weight, summed, plus beta times "
+    "KL. A mean loss is this sum over the 2,352 values of an image. Where z is not printed it is 32.",
     studies=(
         setting(
             "region_1",

@@ -23,7 +23,7 @@ from jaxvae.sweep import (
     sampled_quality_members,
     train_members,
 )
-from jaxvae.train import make_train_step
+from jaxvae.train import default_part, make_train_step
 from jaxvae.types import Terms, TrainState
 
 Row = dict[str, float | int | bool | str]
@@ -64,7 +64,7 @@ class Sweep:
         self.image_shape = cast(tuple[int, int, int], self.train.image.shape[1:])
         self.model = build_model(config, self.image_shape, dataset.num_classes)
         self.reconstruction = RECONSTRUCTIONS[config.reconstruction]
-        self.train_step = make_train_step(self.model, self.reconstruction)  # pyright: ignore[reportArgumentType]
+        self.train_step = make_train_step(self.model, self.reconstruction, part=default_part())  # pyright: ignore[reportArgumentType]
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
         self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
         self.chunk = member_chunk(config.member_axis, len(members), self._member_bytes)

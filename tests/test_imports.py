@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxvae"
 ORDER = [  # each may import what stands before it
-    {"errors", "cache"},
+    {"errors", "cache", "labels", "geometry", "morphology"},
     {"config"},
     {"types", "data", "flags", "report", "plots"},
     {"losses", "models", "batches", "cli"},
@@ -23,7 +23,8 @@ ONLY_IMPORTER = {
     "orbax": {"checkpoint"},
     "matplotlib": {"plots"},
     "tensorflow_datasets": {"data"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "geometry"},
+    "PIL": {"plots"},
     "tyro": {"cli", "flags"},
     "tqdm": {"progress"},
     "dm_pix": {"metrics"},

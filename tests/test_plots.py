@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from jaxvae import plots
+from jaxvae.labels import label
 from jaxvae.plots.curves import group_curves
 from jaxvae.plots.pictures import fold
 from jaxvae.plots.style import grid_shape, padded_limits
@@ -46,9 +47,13 @@ def make_images(names, *shape):
     return {name: np.random.default_rng(0).random(shape, np.float32) for name in names}
 
 
+def make_points_of_plane(names):
+    return {name: np.random.default_rng(0).normal(size=(5, 2)) for name in names}
+
+
 def make_all(betas, channels=1):
     """Every figure of a sweep over `betas`, by name."""
-    names = [plots.label("beta", beta) for beta in betas]
+    names = [label("beta", beta) for beta in betas]
     size = (6, 6, channels)
     kl = {name: np.array([0.5, 2.0, 0.0]) for name in names}
     images = make_images(names, 4, *size)
@@ -60,6 +65,9 @@ def make_all(betas, channels=1):
         "samples": plots.samples(images),
         "traversals": plots.traversals(make_images(names, 3, 5, *size), np.linspace(-3, 3, 5), kl),
         "manifold": plots.manifold(make_images(names, 4, 4, *size), [0.05, 0.35, 0.65, 0.95]),
+        "classes": plots.class_samples(make_images(names, 3, 5, *size), ["a", "b", "c"]),
+        "lines": plots.interpolations(make_images(names, 3, 5, *size), "note"),
+        "scatter": plots.scatter(make_points_of_plane(names), [0, 1, 2, 0, 1], ["a", "b", "c"], "title"),
     }
 
 
@@ -108,11 +116,6 @@ class TestTile:
 
 
 class TestStyle:
-    def test_label(self):
-        assert plots.label("beta", 3.0) == "β = 3"
-        assert plots.label("learning_rate", 1e-3) == "learning rate = 0.001"
-        assert plots.label("white_weight", 0.5) == "white_weight = 0.5"
-
     def test_palette_is_ordered_from_dark_to_bright_and_readable_on_white(self):
         colors = plots.palette(f"β = {beta}" for beta in range(16))
         channels = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors.values()])
@@ -140,7 +143,7 @@ class TestStyle:
 
     def test_a_label_has_the_same_colour_in_every_figure(self):
         betas = [1.0, 2.0, 4.0]
-        names = [plots.label("beta", beta) for beta in betas]
+        names = [label("beta", beta) for beta in betas]
         figures = make_all(betas)
         expected = plots.palette(names)
         legend = figures["loss"].legends[0]
@@ -239,6 +242,24 @@ class TestLossCurves:
     def test_groups_by_another_hyperparameter(self):
         history = [row | {"learning_rate": 0.001} for row in make_history([1.0])]
         assert "learning rate = 0.001" in texts(plots.loss_curves(history, by="learning_rate"))
+
+    def test_groups_by_texts_in_their_order(self):
+        history = make_history([2.0, 1.0])
+        rows = [row | {"label": "later" if row["beta"] == 1 else "a, first"} for row in reversed(history)]
+        assert [curve.label for curve in group_curves(rows, "label", "loss")] == [
+            "later",
+            "later",
+            "a, first",
+            "a, first",
+        ]
+
+    def test_a_document_s_values_are_dots_in_the_panels_that_they_are_printed_for(self):
+        printed = {"β = 1": [{"epoch": 1, "loss": 111.0}, {"epoch": 3, "loss": 105.0}]}
+        figure = plots.loss_curves(make_history([1.0]), printed=printed)
+        dots = [[line for line in axes.get_lines() if line.get_marker() == "D"] for axes in figure.axes]
+        np.testing.assert_array_equal(dots[0][0].get_xydata(), [[1, 111], [3, 105]])
+        assert all(len(line.get_xydata()) == 0 for panel in dots[1:] for line in panel)
+        assert "document" in texts(figure)
 
 
 class TestRateDistortion:
@@ -349,6 +370,26 @@ class TestPictures:
         (axes,) = plots.samples({"a": np.full((1, 4, 4, 3), [0.25, 0.5, 0.75])}).axes
         np.testing.assert_allclose(picture(axes)[0, 0], [0.25, 0.5, 0.75])
 
+    def test_classes_name_their_rows(self):
+        (axes,) = plots.class_samples(make_images(["a"], 3, 5, 4, 4, 1), ["boot", "bag", "coat"]).axes
+        assert [text.get_text() for text in axes.get_yticklabels()] == ["boot", "bag", "coat"]
+
+
+class TestScatter:
+    def test_points_have_the_colour_of_their_class(self):
+        (axes,) = plots.scatter({"m": [[0, 1], [2, 3], [4, 5]]}, [1, 0, 1], ["a", "b"], "t").axes
+        points = axes.collections[0]
+        np.testing.assert_array_equal(points.get_offsets(), [[0, 1], [2, 3], [4, 5]])
+        first, second, third = points.get_facecolors()[:, :3]
+        assert (first == third).all()
+        assert (first != second).any()
+
+    def test_the_prior_s_circles_hold_their_share(self):
+        (axes,) = plots.scatter({"m": np.zeros((3, 2))}, [0, 0, 0], ["a"], "t", prior=True).axes
+        radii = [circle.get_radius() for circle in axes.patches]
+        sample = np.linalg.norm(np.random.default_rng(0).normal(size=(200_000, 2)), axis=1)
+        np.testing.assert_allclose([(sample < radius).mean() for radius in radii], [0.5, 0.95], atol=0.005)
+
 
 class TestFiles:
     @pytest.mark.parametrize(
@@ -361,7 +402,7 @@ class TestFiles:
             height, width, _ = matplotlib.image.imread(path).shape
             assert 400 <= width <= 1700, name
             assert 150 <= height <= 2600, name
-        assert len(list(tmp_path.iterdir())) == 7  # no temporary file stays
+        assert len(list(tmp_path.iterdir())) == 10  # no temporary file stays
 
     def test_the_border_is_white_so_nothing_is_cut(self):
         for name, figure in make_all([1.0, 4.0]).items():
@@ -374,6 +415,15 @@ class TestFiles:
         path.write_bytes(b"old")
         plots.save(plots.rate_distortion(make_points([1.0])), path)
         assert path.read_bytes().startswith(b"\x89PNG")
+
+    def test_shrink_keeps_the_picture_and_the_aspect(self):
+        whole = read(data := plots.png(plots.samples({"a": np.random.default_rng(0).random((9, 8, 8, 1))})))
+        small = plots.shrink(data, 300)
+        image = read(small)
+        assert image.shape[1] == 300
+        np.testing.assert_allclose(image.shape[0] / 300, whole.shape[0] / whole.shape[1], rtol=0.01)
+        np.testing.assert_allclose(image[..., :3].mean(), whole[..., :3].mean(), atol=0.01)
+        assert read(plots.shrink(data, 10_000)).shape[1] == whole.shape[1]  # never enlarged
 
     def test_a_notebook_shows_the_figure(self):
         assert plots.rate_distortion(make_points([1.0]))._repr_png_().startswith(b"\x89PNG")

@@ -109,7 +109,8 @@ def class_samples(
     colors = resolve(colors, images)
     shape = np.shape(next(iter(images.values())))
     note = "A column decodes one latent, drawn from the prior, with every label."
-    figure, panels = block_figure(shape, len(images), "Samples by class", note, margin=(0.9, 0.35), widest=2)
+    widest = 2 if len(images) <= 4 else 4
+    figure, panels = block_figure(shape, len(images), "Samples by class", note, margin=(0.9, 0.35), widest=widest)
     for axes, (name, block) in zip(panels, images.items(), strict=True):
         rows, _ = show(axes, np.asarray(block, np.float32))
         axes.set_title(name, fontsize=PANEL, color=colors[name], fontweight="bold")
@@ -122,7 +123,8 @@ def interpolations(images: Mapping[str, ArrayLike], note: str, colors: Mapping[s
     colors = resolve(colors, images)
     shape = np.shape(next(iter(images.values())))
     title = "Interpolations between the latents of two images"
-    figure, panels = block_figure(shape, len(images), title, note, margin=(0.1, 0.35), widest=2)
+    widest = 2 if len(images) <= 4 else 4
+    figure, panels = block_figure(shape, len(images), title, note, margin=(0.1, 0.35), widest=widest)
     for axes, (name, block) in zip(panels, images.items(), strict=True):
         show(axes, np.asarray(block, np.float32))
         axes.set_title(name, fontsize=PANEL, color=colors[name], fontweight="bold")
