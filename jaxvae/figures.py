@@ -153,9 +153,8 @@ def class_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) ->
 def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
     """Lines between the posterior means of pairs of test images; of one class each for a conditional model."""
     labels = np.asarray(sweep.test.label)
-    if sweep.model.num_classes:  # the first two of each class
-        pairs = [np.flatnonzero(labels == k)[:2] for k in np.unique(labels)]
-        index = np.array([pair for pair in pairs if len(pair) == 2][:SHOWN_LINES]).T
+    if sweep.model.num_classes:  # the first and the last of each class
+        index = np.array([np.flatnonzero(labels == k)[[0, -1]] for k in np.unique(labels)[:SHOWN_LINES]]).T
         note = "The ends are decoded test images of one class."
     else:
         index = np.arange(2 * SHOWN_LINES).reshape(2, -1) % len(labels)

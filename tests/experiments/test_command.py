@@ -1,0 +1,179 @@
+"""An experiment's command from flags to page, in process, on the embedded digits; and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments import digit_cvae, reproduce
+from experiments.command import chosen, main, with_fallback
+from experiments.reproduce import EXPERIMENTS, STUDIES
+from jaxvae import cli, data
+from jaxvae.data.dataset import Unavailable
+from jaxvae.errors import ConfigError
+from jaxvae.experiment import reopen
+from jaxvae.flags import DataFlags
+
+SHORT = ("--dataset", "digits", "--limit", "40", "--epochs", "1", "--seeds", "0")
+
+
+@pytest.fixture(autouse=True)
+def no_compilation_cache(monkeypatch):
+    monkeypatch.setattr(cli, "use_compilation_cache", lambda: None)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    def run(experiment, *flags):
+        monkeypatch.setattr(sys, "argv", ["experiment", *map(str, flags)])
+        return main(experiment, "What it does.")
+
+    return run
+
+
+def test_from_flags_to_page_and_again(tmp_path, command, capsys):
+    folder = tmp_path / "run"
+    assert command(digit_cvae.EXPERIMENT, *SHORT, "--out", folder) == 0
+    captured = capsys.readouterr()
+    assert "the document's log_std mix-up" in captured.out
+    page = (folder / "report.html").read_text()
+    assert "Beside the document" in page
+    assert page.count("data:image/png;base64,") == 1 + 2 * 2  # curves; reconstructions and classes of two studies
+    for study in digit_cvae.EXPERIMENT.studies:
+        assert (folder / study.name / "report.html").is_file()
+        assert (folder / study.name / "class_samples.png").is_file()
+        sweep, progress = reopen(folder / study.name)
+        assert (sweep.members.seeds, progress.epoch) == ((0,), 1)
+        assert sweep.model.num_classes == 10
+
+    written = (folder / "digit_cvae" / "summary.json").stat().st_mtime_ns
+    assert command(digit_cvae.EXPERIMENT, "--resume", folder) == 0  # all is complete: only the page is made again
+    assert (folder / "digit_cvae" / "summary.json").stat().st_mtime_ns == written
+
+
+def test_an_interrupted_experiment_goes_on_with_its_settings(tmp_path, command, monkeypatch, capsys):
+    from jaxvae.fit import Sweep
+
+    epoch, calls = Sweep.epoch, []
+
+    def interrupt(self, progress):
+        calls.append(progress.epoch)
+        if len(calls) == 3:  # in the second epoch... of the second study's first
+            raise KeyboardInterrupt
+        return epoch(self, progress)
+
+    folder, flags = tmp_path / "run", ("--dataset", "digits", "--limit", "40", "--epochs", "2", "--seeds", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweep, "epoch", interrupt)
+        assert command(digit_cvae.EXPERIMENT, *flags, "--out", folder) == 130
+    assert f"python -m experiments.digit_cvae --resume {folder}" in capsys.readouterr().err
+    assert not (folder / "report.html").exists()
+    assert command(digit_cvae.EXPERIMENT, "--resume", folder) == 0
+    summaries = [json.loads((folder / s.name / "summary.json").read_text()) for s in digit_cvae.EXPERIMENT.studies]
+    assert [(s["epochs"], s["members"][0]["seed"]) for s in summaries] == [(2, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--studies", "nonsense"), "studies has 'nonsense'; there are digit_cvae_mixup, digit_cvae"),
+        (("--epochs", "0"), "epochs is 0"),
+        (("--resume", "{tmp}"), "it has no experiment.json"),
+        (("--resume", "{tmp}/other"), "not one of digit_cvae"),
+        (("--resume", "{tmp}/other", "--epochs", "2"), "no other flag"),
+        (("--resume", "{tmp}", "--out", "{tmp}/x"), "exclude each other"),
+        (("--out", "{tmp}"), "not empty"),
+    ],
+)
+def test_refused_in_one_line(tmp_path, command, capsys, flags, message):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "experiment.json").write_text('{"experiment": "other"}')
+    assert command(digit_cvae.EXPERIMENT, *(flag.format(tmp=tmp_path) for flag in flags)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
+
+
+def test_without_the_document_s_data_the_digits_stand_in(monkeypatch, capsys):
+    def unavailable(name, data_dir):
+        raise Unavailable("it is not here")
+
+    monkeypatch.setattr(data, "load", unavailable)
+    assert with_fallback(list(STUDIES[:1]), DataFlags()).dataset == "digits"
+    assert "the embedded digits, because it is not here" in capsys.readouterr().err
+    asked = DataFlags(dataset="mnist")
+    assert with_fallback(list(STUDIES[:1]), asked) == asked  # asked for by name: no replacement
+
+
+def test_chosen():
+    assert chosen(STUDIES, ()) == list(STUDIES)
+    assert chosen(STUDIES, (STUDIES[1].name,)) == [STUDIES[1]]
+    with pytest.raises(ConfigError, match="there are"):
+        chosen(STUDIES, ("x",))
+
+
+@pytest.mark.parametrize("name", [e.name for e in EXPERIMENTS] + ["reproduce"])
+def test_help_explains_and_needs_no_jax(name):
+    code = (
+        f"import sys, runpy; sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_module('experiments.{name}', run_name='__main__')\n"
+        "except SystemExit: sys.exit('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for word in ("--studies", "--seeds") if name != "beta_sweep" else ("--betas", "--seeds"):
+        assert word in done.stdout
+
+
+class TestReproduce:
+    @pytest.fixture
+    def here(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(reproduce, "HERE", tmp_path / "experiments")
+        (tmp_path / "experiments" / "results").mkdir(parents=True)
+        return tmp_path
+
+    def run(self, *flags):
+        return cli.main("reproduce", reproduce.Reproduce, reproduce.run, [str(flag) for flag in flags])
+
+    def test_quick_trains_compares_and_skips_what_is_done(self, here, capsys, write_idx_files, random_arrays):
+        write_idx_files(here / "data" / "mnist", random_arrays(train=130))
+        flags = ("--quick", "--studies", "digit_cvae", "--work", here / "work", "--data-dir", here / "data")
+        assert self.run(*flags) == 0
+        page = (here / "work" / "quick" / "README.md").read_text()
+        assert "2 of 40 epochs" in page
+        assert (here / "work" / "quick" / "records" / "digit_cvae_class_samples.png").is_file()
+        assert not list((here / "experiments" / "results").iterdir())
+        assert "digit_cvae: right" in capsys.readouterr().err
+        assert self.run(*flags) == 0
+        assert "digit_cvae: right" not in capsys.readouterr().err
+
+    def test_dry_run_says_what_is_missing_and_trains_nothing(self, here, capsys):
+        assert self.run("--dry-run", "--seeds", 0, 1, "--work", here / "work") == 0
+        error = capsys.readouterr().err
+        assert "region_6: seeds 0, 1 are missing" in error
+        assert "printed numbers" in (here / "experiments" / "README.md").read_text()
+        assert not (here / "work").exists()
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--studies", "x"), "studies has 'x'"),
+            (("--quick", "--max-epochs", "3"), "quick has its own"),
+            (("--max-epochs", "0"), "max_epochs is 0"),
+        ],
+    )
+    def test_refused(self, here, capsys, flags, message):
+        assert self.run(*flags) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS[1:], ids=lambda e: e.name)
+def test_every_experiment_runs_from_its_command(tmp_path, experiment):
+    command = [sys.executable, "-m", f"experiments.{experiment.name}", *SHORT, "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()

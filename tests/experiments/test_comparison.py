@@ -1,0 +1,150 @@
+"""Verdicts by hand-made records, and the tables around them."""
+
+import numpy as np
+import pytest
+
+from experiments import comparison
+from experiments.comparison import line, lines, spread, verdict
+from experiments.study import Experiment, Number, Picture, Study
+from jaxvae.config import Config
+from jaxvae.flags import SCALARS, DataFlags, SweepFlags
+
+STUDY = Study("study", "title", SweepFlags(betas=(1.0, 4.0), seeds=(0, 1), epochs=2, batch_size=8), Config())
+DEFAULTS = {name: getattr(SweepFlags(), flag)[0] for name, flag in SCALARS.items()}
+
+
+def member(beta, seed, losses, *, alive=True, collapsed=False, mse=0.02):
+    curve = {"loss": losses, "reconstruction": losses, "kl": losses}
+    final = {"mse": mse, "ssim": 0.8, "sampled_mse": None, "sampled_ssim": 0.7, "active_units": 5}
+    final |= {"collapsed": collapsed, "alive": alive}
+    return {
+        "seed": seed,
+        "hparams": {**DEFAULTS, "beta": beta},
+        "train": curve,
+        "test": curve,
+        "final": final,
+        "run": 0,
+    }
+
+
+def record(*members):
+    environment = {"device": "cpu", "cpu_count": 2, "versions": {"jax": "1.2"}, "commit": "abc"}
+    run = {"seconds": 120.0, "epochs": 2, "dataset": {"name": "mnist"}, "environment": environment}
+    return {"study": "study", "parameters": 1234, "runs": [run], "members": list(members)}
+
+
+@pytest.mark.parametrize(
+    ("number", "ours", "word", "difference"),
+    [
+        (Number(100.0, tolerance=0.03), [101.0, 103.0], "met", "+2.0%"),
+        (Number(100.0, tolerance=0.03), [97.5, 98.5], "met", "-2.0%"),
+        (Number(100.0, tolerance=0.03), [96.0, 97.0], "better", "-3.5%"),
+        (Number(100.0, tolerance=0.03), [104.0], "not met", "+4.0%"),
+        (Number(0.8, "sampled_ssim"), [0.9], "better", "+12.5%"),
+        (Number(0.8, "sampled_ssim"), [0.7], "not met", "-12.5%"),
+        (Number(100.0, tolerance=None), [50.0], "", "-50.0%"),
+        (Number(100.0), [], "not trained yet", ""),
+        (Number(100.0), [np.nan, np.nan], "not met: every seed diverged", ""),
+        (Number(100.0), [np.nan, 100.0], "met (1 of 2 seeds diverged)", "+0.0%"),
+        (Number(0.1, "sampled_mse", impossible="a reason"), [0.02], "impossible as printed: a reason", "-80.0%"),
+    ],
+)
+def test_verdict(number, ours, word, difference):
+    assert verdict(number, np.array(ours, float)) == (word, difference)
+
+
+def test_a_line_names_where_it_is():
+    found = record(member(1.0, 0, [9.0, 5.0]), member(4.0, 0, [9.0, 7.0]), member(4.0, 1, [9.0, 7.2]))
+    cells = line(STUDY, Number(7.0, at={"beta": 4.0}), found).cells
+    assert cells == ("title", "β = 4", "2", "train loss", "7", "7.100 ± 0.141", "+1.4%", "3%", "met")
+    assert line(STUDY, Number(1234, "parameters", tolerance=0.0), found).cells[3:6] == ("parameters", "1,234", "1,234")
+    assert line(STUDY, Number(7.0), None).verdict == "not trained yet"
+
+
+def test_a_trace_is_judged_by_its_worst_epoch(monkeypatch):
+    from dataclasses import replace
+
+    rows = [{"beta": 1.0, "epoch": float(e), "loss": v} for e, v in ((1, 50.0), (2, 10.0))]
+    monkeypatch.setattr(comparison, "printed_rows", lambda study: rows)
+    traced = replace(STUDY, trace="any")
+    (good,) = lines(traced, record(member(1.0, 0, [9.0, 10.4])))  # the first epoch is not compared
+    assert good.verdict == "met"
+    assert good.cells[6] == "4.0% on average, 4.0% at most"
+    (bad,) = lines(traced, record(member(1.0, 0, [50.0, 10.6])))
+    assert bad.verdict == "not met"
+    assert lines(traced, record(member(1.0, 0, [50.0])))[0].verdict == "not trained yet"
+
+
+def test_final_rows_and_remarks():
+    found = record(
+        member(1.0, 0, [9.0, 5.0]),
+        member(1.0, 1, [9.0, 6.0], collapsed=True, mse=0.07),
+        member(4.0, 0, [9.0], alive=False, mse=None),
+    )
+    first, second = comparison.final_rows(STUDY, found)
+    assert first[:4] == ("title, β = 1", "2", "5.500 ± 0.707", "5.500 ± 0.707")
+    assert first[-1] == "1 of 2 collapsed; 1 of 2 worse than the mean image"
+    assert second[-1] == "1 of 1 diverged; 1 of 1 worse than the mean image"
+    assert first[6] == "–"  # no sampled MSE was kept
+    assert comparison.final_rows(STUDY, None) == []
+
+
+def test_a_short_run_is_marked():
+    (row,) = comparison.final_rows(STUDY, record(member(1.0, 0, [9.0])))
+    assert row[-1] == "1 of 2 epochs"
+
+
+@pytest.mark.parametrize(
+    ("ours", "text"),
+    [
+        ([100.5626], "100.6"),
+        ([28.1234, 28.3234], "28.22 ± 0.14"),
+        ([0.012753], "0.01275"),
+        ([0.0], "0.00"),
+        ([np.nan, 2.0], "2.000"),
+        ([np.nan], "–"),
+        ([], "–"),
+        ([12345.6], "12346"),
+    ],
+)
+def test_spread(ours, text):
+    assert spread(np.array(ours, float)) == text
+
+
+def test_curve_rows_are_labelled_by_study_and_scalars():
+    found = {"study": record(member(1.0, 0, [9.0, 5.0]), member(4.0, 0, [9.0, None]))}
+    rows = comparison.curve_rows([STUDY], found)
+    assert {row["label"] for row in rows} == {"title, β = 1", "title, β = 4"}
+    assert len(rows) == 2 * 2 * 2
+    assert rows[0] == {
+        **{"label": "title, β = 1", "member": 0, "split": "train", "epoch": 1},
+        **{"loss": 9.0, "reconstruction": 9.0, "kl": 9.0},
+    }
+    assert np.isnan(rows[-1]["loss"])
+
+
+def test_the_page(tmp_path):
+    from dataclasses import replace
+
+    study = replace(STUDY, numbers=(Number(5.0, at={"beta": 1.0}),), note="A note.", data=DataFlags(dataset="digits"))
+    missing = replace(STUDY, name="missing", title="other", numbers=(Number(5.0),))
+    experiment = Experiment(
+        "name", "Title", "the source", "The question.", (study, missing), (Picture("study", "samples", "A picture."),)
+    )
+    table = {"Classes": {"header": ["a", "b"], "rows": [["x", 1]], "caption": "What it is."}}
+    path = tmp_path / "README.md"
+    comparison.write_readme(path, [experiment], {"study": record(member(1.0, 0, [9.0, 5.0]))}, {"name": table})
+    text = path.read_text()
+    for part in (
+        "2 printed numbers: 1 met, 1 not trained yet.",
+        "## Title",
+        "`python -m experiments.name` · the source",
+        "| title | β = 1 | 2 | train loss | 5 | 5.000 | +0.0% | 3% | met |",
+        "Classes. What it is.",
+        "| x | 1 |",
+        "- **title**: A note.",
+        "- title: seed 0, 1 member, 2 epochs of mnist in 2 min on cpu with 2 cores, jax 1.2, commit abc",
+        "- other: not trained yet.",
+        "![A picture.](results/study_samples.png)",
+    ):
+        assert part in text, part

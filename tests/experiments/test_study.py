@@ -1,0 +1,91 @@
+"""Every experiment's declaration: names, documents' numbers, flags; and what a run may change of it."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from experiments import reproduce
+from experiments.reproduce import EXPERIMENTS, STUDIES
+from experiments.study import Changes, Number, Study, flags_of, printed_curves, printed_rows
+from jaxvae.config import Config
+from jaxvae.flags import SCALARS, DataFlags, SweepFlags
+from jaxvae.types import Hparams
+
+HERE = Path(reproduce.__file__).parent
+SETTING = SweepFlags(betas=(1.0, 3.0), learning_rates=(5e-3,), seeds=(0, 1, 2), epochs=50, batch_size=1024)
+STUDY = Study("name", "title", SETTING, Config())
+
+
+def test_names_are_unique_and_modules_exist():
+    names = [study.name for study in STUDIES]
+    assert len(set(names)) == len(names)
+    for experiment in EXPERIMENTS:
+        assert (HERE / f"{experiment.name}.py").is_file()
+        titles = [study.title for study in experiment.studies]
+        assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_a_module_s_header_says_source_expected_run_time_and_command(experiment):
+    text = (HERE / f"{experiment.name}.py").read_text()
+    header = text.split('"""')[1]
+    for word in ("source", "expected", "run time", f"command     python -m experiments.{experiment.name}"):
+        assert word in header, word
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda s: s.name)
+def test_a_study_s_numbers_can_be_found_among_its_members(study):
+    for number in study.numbers:
+        assert number.epoch is None or 1 <= number.epoch <= study.epochs
+        for name, value in number.at.items():
+            assert value in getattr(study.sweep, SCALARS[name])
+    assert study.sweep.batch_size is not None
+    assert len(study.sweep.seeds) >= 3
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_pictures_are_of_the_experiment_s_studies(experiment):
+    assert {p.study for p in experiment.pictures} <= {study.name for study in experiment.studies}
+
+
+def test_scalars_are_the_hyperparameters():
+    assert set(SCALARS) == set(asdict(Hparams()))
+    flags = asdict(SweepFlags())
+    assert all(flags[flag] == (getattr(Hparams(), name),) for name, flag in SCALARS.items() if name != "beta")
+
+
+@pytest.mark.parametrize("study", [study for study in STUDIES if study.trace], ids=lambda s: s.name)
+def test_a_trace_is_the_document_s_whole_curve(study):
+    rows = printed_rows(study)
+    for beta in study.sweep.betas:
+        assert [row["epoch"] for row in rows if row["beta"] == beta] == list(range(1, study.epochs + 1))
+    for number in study.numbers:  # the figures typed in by hand are those of the file
+        if number.metric in rows[0]:
+            (found,) = [r for r in rows if r["epoch"] == number.epoch and r["beta"] == number.at.get("beta", 1.0)]
+            assert found[number.metric] == pytest.approx(number.value, abs=0.006)
+
+
+def test_printed_curves_are_named_like_the_members():
+    assert list(printed_curves(replace(STUDY, trace="beta_sweep"))) == ["β = 1", "β = 3", "β = 8", "β = 16"]
+    assert printed_curves(STUDY) == {}
+
+
+def test_flags_are_the_study_s_unless_changed():
+    flags = flags_of(STUDY, Changes())
+    assert (flags.sweep, flags.model, flags.data.dataset) == (SETTING, STUDY.model, "mnist")
+    changed = flags_of(STUDY, Changes(epochs=2, seeds=(7,), data=DataFlags(dataset="digits", limit=100)))
+    assert changed.sweep == replace(SETTING, epochs=2, seeds=(7,), batch_size=100)
+    assert (changed.data.dataset, changed.data.limit) == ("digits", 100)
+
+
+def test_the_smaller_limit_holds_and_digits_have_1500_images():
+    limited = replace(STUDY, data=DataFlags(dataset="mnist", limit=500, rgb=True))
+    assert flags_of(limited, Changes(data=DataFlags(limit=1000))).data == replace(limited.data, limit=500)
+    assert flags_of(limited, Changes(data=DataFlags(limit=10))).data.limit == 10
+    large = replace(STUDY, sweep=replace(SETTING, batch_size=2048))
+    assert flags_of(large, Changes(data=DataFlags(dataset="digits"))).sweep.batch_size == 1500
+
+
+def test_a_number_is_by_default_the_last_train_loss_of_all_members():
+    assert Number(1.0) == Number(1.0, "loss", None, "train", {}, 0.03, "")
