@@ -19,76 +19,84 @@ from jaxvae.flags import SweepFlags
 
 SHOWN = 2000  # encodings in the t-SNE and the silhouette
 FITTED = 10_000  # train images that neighbours are sought among
-LINES, STEPS = 200, 11
+DECODED = 500  # prior samples and reconstructions whose distance to the data is measured
+LINES, STEPS = 200, 11  # interpolations
+COLUMNS = (
+    *("model", "seed", "kNN accuracy", "silhouette", "hole ratio", "samples to data", "reconstructions to data"),
+    *("images to data", "largest step"),
+)
+CAPTION = (
+    "kNN accuracy: class of a test code by its 10 nearest train codes. Silhouette of the classes. Hole ratio: how much "
+    "farther prior samples lie from the nearest train code than train codes from each other (medians). To data: mean "
+    "squared pixel difference to the nearest of 10,000 train images, of decoded prior samples, of reconstructions, and "
+    "of test images themselves. Largest step: of a decoded line between two test codes, 1 where all steps are equal."
+)
 SETTINGS = {"seeds": (0, 1, 2), "epochs": 30, "batch_size": 128}
 
 
 def latent_geometry(folders: Mapping[str, Path], out: Path) -> tuple[list[Any], dict[str, Any]]:
     """t-SNE of both latent spaces, and a table: classes, holes, samples, smoothness."""
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from jaxvae import geometry, latent, plots
+    from jaxvae import geometry, plots
     from jaxvae.experiment import reopen
     from jaxvae.models import encode
     from jaxvae.report import Image, Section, Table
 
-    header = (
-        *("model", "seed", "kNN accuracy", "silhouette", "hole ratio", "samples to data", "reconstructions to data"),
-        *("images to data", "largest step"),
-    )
-    rows: list[list[Any]] = []
-    points, label = {}, np.array([])
     titles = {study.name: study.title for study in EXPERIMENT.studies}
+    rows, points, label, class_names = [], {}, np.array([]), ()
     for name, folder in folders.items():
         sweep, progress = reopen(folder)
-        test, label = np.asarray(sweep.test.image[:SHOWN], np.float32) / 255, np.asarray(sweep.test.label[:SHOWN])
-        train = jnp.asarray(sweep.train.image[:FITTED], jnp.float32) / 255
-        train_label = np.asarray(sweep.train.label[:FITTED])
+        label, class_names = np.asarray(sweep.test.label[:SHOWN]), sweep.class_names
         for member, seed in enumerate(sweep.members.seeds):
             params = jax.tree.map(lambda x, k=member: x[k], progress.state.params)
-            z = np.asarray(encode(sweep.model, params, jnp.asarray(test)).mean)
-            train_z = np.asarray(encode(sweep.model, params, train).mean)
-            prior = jax.random.normal(jax.random.key(seed), (SHOWN, sweep.model.latent_dim))
-            samples = np.asarray(latent.generate(sweep.model, params, prior[:500]))
-            decoded = np.asarray(latent.reconstruct(sweep.model, params, jnp.asarray(test[:500])))
-            half = len(z) // 2
-            ends = jnp.asarray(z[:half][:LINES]), jnp.asarray(z[half:][:LINES])
-            lines = np.asarray(latent.interpolate(sweep.model, params, *ends, STEPS))
-            data = np.asarray(train)
-            rows.append(
-                [
-                    titles[name],
-                    seed,
-                    round(geometry.knn_accuracy(train_z, train_label, z, label), 4),
-                    round(geometry.silhouette(z, label), 3),
-                    round(geometry.hole_ratio(train_z, np.asarray(prior)), 2),
-                    *(
-                        round(float(geometry.distance_to_data(x, data).mean()), 4)
-                        for x in (samples, decoded, test[:500])
-                    ),
-                    round(geometry.largest_step(lines), 3),
-                ]
-            )
+            rows.append([titles[name], seed, *measure(sweep, params, seed)])
             if member == 0:
-                points[titles[name]] = geometry.tsne(z)
+                codes = encode(sweep.model, params, to_float(sweep.test.image[:SHOWN])).mean
+                points[titles[name]] = geometry.tsne(np.asarray(codes))
     note = f"t-SNE of the codes of {len(label)} test images. Distances between clusters mean little."
-    figure = plots.scatter(points, label, sweep.class_names, "Latent codes by class", note)
-    path = out / "tsne.png"
-    plots.save(figure, path)
-    caption = (
-        "kNN accuracy: class of a test code by its 10 nearest train codes. Silhouette of the classes. Hole ratio: "
-        "how much farther prior samples lie from the nearest train code than train codes from each other (medians). "
-        "To data: mean squared pixel difference to the nearest of 10,000 train images, of decoded prior samples, of "
-        "reconstructions, and of test images themselves. Largest step: of a decoded line between two test codes, 1 "
-        "where all steps are equal."
-    )
+    plots.save(plots.scatter(points, label, class_names, "Latent codes by class", note), out / "tsne.png")
     sections = [
-        Section("Latent spaces", [Image(path, note, "t-SNE of both latent spaces")]),
-        Section("Classes, holes, smoothness", [Table(header, rows, caption)]),
+        Section("Latent spaces", [Image(out / "tsne.png", note, "t-SNE of both latent spaces")]),
+        Section("Classes, holes, smoothness", [Table(COLUMNS, rows, CAPTION)]),
     ]
-    return sections, {"Classes, holes, smoothness": {"header": header, "rows": rows, "caption": caption}}
+    return sections, {"Classes, holes, smoothness": {"header": COLUMNS, "rows": rows, "caption": CAPTION}}
+
+
+def measure(sweep: Any, params: dict, seed: int) -> list[float]:
+    """One member's row of the table, after model and seed."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxvae import geometry, latent
+    from jaxvae.models import encode
+
+    test, train = to_float(sweep.test.image[:SHOWN]), to_float(sweep.train.image[:FITTED])
+    label, train_label = np.asarray(sweep.test.label[:SHOWN]), np.asarray(sweep.train.label[:FITTED])
+    codes, train_codes = (np.asarray(encode(sweep.model, params, images).mean) for images in (test, train))
+    prior = jax.random.normal(jax.random.key(seed), (SHOWN, sweep.model.latent_dim))
+    samples = latent.generate(sweep.model, params, prior[:DECODED])
+    decoded = latent.reconstruct(sweep.model, params, test[:DECODED])
+    ends = jnp.asarray(codes[: len(codes) // 2 * 2]).reshape(2, -1, codes.shape[1])[:, :LINES]
+    lines = latent.interpolate(sweep.model, params, *ends, STEPS)
+    to_data = [
+        float(geometry.distance_to_data(np.asarray(images), np.asarray(train)).mean())
+        for images in (samples, decoded, test[:DECODED])
+    ]
+    return [
+        round(geometry.knn_accuracy(train_codes, train_label, codes, label), 4),
+        round(geometry.silhouette(codes, label), 3),
+        round(geometry.hole_ratio(train_codes, np.asarray(prior)), 2),
+        *(round(distance, 4) for distance in to_data),
+        round(geometry.largest_step(np.asarray(lines)), 3),
+    ]
+
+
+def to_float(image: Any) -> Any:
+    """uint8 images as floats in [0, 1]."""
+    return image.astype("float32") / 255.0
 
 
 EXPERIMENT = Experiment(

@@ -24,9 +24,7 @@ def setting(
     sweep = SweepFlags(
         seeds=(0, 1, 2), epochs=epochs, batch_size=batch_size, **{f"{key}s": (value,) for key, value in scalars.items()}
     )
-    model = Config(
-        architecture="conv_64_128", latent_dim=latent_dim, reconstruction="region_weighted", conditional=True
-    )
+    model = Config(architecture="conv_64_64", latent_dim=latent_dim, reconstruction="region_weighted", conditional=True)
     return Study(name, title, sweep, model, DATA, numbers=(loss,))
 
 
@@ -37,7 +35,7 @@ EXPERIMENT = Experiment(
     question="What weighing strokes against background does. The document is six cells of settings and the loss of a "
     "last batch; it leaves open the images, the layers, the loss's formula and what its means run over. "
     "Chosen here: the first 15,000 MNIST images in three equal channels (235 steps of 64); convolutions "
-    "3-64-128, 3x3, stride 2, and back; squared error times the region's weight, summed, plus beta times "
+    "3-64-64, 3x3, stride 2, and back; squared error times the region's weight, summed, plus beta times "
     "KL. A mean loss is this sum over the 2,352 values of an image. Where z is not printed it is 32.",
     studies=(
         setting(

@@ -24,7 +24,8 @@ ADAM = optax.scale_by_adam()
 def init_state(model: VAE, image_shape: tuple[int, int, int], key: Array, hparams: Hparams) -> TrainState:
     """Parameters drawn with `key`, a fresh optimizer, step 0."""
     params_key, sample_key = jax.random.split(key)
-    params = dict(model.init(params_key, jnp.zeros(image_shape), jnp.zeros((), jnp.int32), sample_key)["params"])
+    label = jnp.zeros((), jnp.int32)
+    params = dict(model.init(params_key, jnp.zeros(image_shape), sample_key, label)["params"])
     hparams = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hparams)
     return TrainState(jnp.zeros((), jnp.int32), params, ADAM.init(params), hparams, jnp.array(True))
 

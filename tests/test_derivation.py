@@ -92,14 +92,17 @@ def test_quadrature_against_a_model_with_known_evidence(latent_dim):
     np.testing.assert_allclose(found.elbo, found.log_evidence - gap, rtol=1e-11)
 
 
+@pytest.mark.usefixtures("float64")
 def test_negative_control_one_head_with_two_readings_breaks_the_identity(monkeypatch):
     """Document 001's CVAE samples with its head as log-variance, and its KL reads the same head as log-deviation."""
     model, params = make(1)
     right = check_model(model, "gaussian", params, IMAGES[0])
+    head = np.asarray(encode(model, params, IMAGES[0]).logvar)
     monkeypatch.setattr(losses, "gaussian_kl", lambda q: gaussian_kl(Posterior(q.mean, 2.0 * q.logvar)))
     wrong = check_model(model, "gaussian", params, IMAGES[0])
     assert abs(right.difference) < 1e-9
-    assert abs(wrong.difference) > 0.01
+    np.testing.assert_allclose(wrong.difference, 0.5 * np.sum(np.exp(2 * head) - np.exp(head) - head), rtol=1e-8)
+    assert wrong.difference > 0.1  # never negative: still a bound, a looser one
 
 
 def test_monte_carlo_elbo_is_the_quadrature_s():
@@ -139,7 +142,7 @@ def test_the_gradient_of_an_expectation_passes_through_the_sample():
     def average(posterior):
         return jnp.mean(jnp.square(jax.vmap(lambda key: sample(model, key, posterior))(keys)))
 
-    gradient = jax.grad(average)(posterior)
+    gradient = jax.jit(jax.grad(average))(posterior)
     np.testing.assert_allclose(gradient.mean, 2 * posterior.mean, atol=0.05)
     np.testing.assert_allclose(gradient.logvar, jnp.exp(posterior.logvar), atol=0.05)
 
@@ -150,23 +153,25 @@ def test_which_decoders_are_densities():
 
     def likelihood(reconstruction, x):
         one = jnp.ones((1, 1, 1))
-        return jax.vmap(lambda pixel: jnp.exp(-reconstruction(0.8 * one, pixel * one, Hparams(variance=0.2))))(x)
+        loss = jax.vmap(lambda pixel: reconstruction(0.8 * one, pixel * one, Hparams(variance=0.2)))
+        return np.exp(-np.asarray(jax.jit(loss)(x)))
 
     line, cell = box(np.zeros(1), np.full(1, 8.0), 400)
     np.testing.assert_allclose(likelihood(gaussian, line[:, 0]).sum() * cell, 1)
     np.testing.assert_allclose(likelihood(bernoulli, np.array([0.0, 1.0])).sum(), 1)
     grey = likelihood(bernoulli, np.linspace(0, 1, 1001)).mean()
-    assert float(grey) < 0.6  # the integral over grey values
+    assert grey < 0.6  # the integral over grey values
 
 
 @pytest.mark.usefixtures("float64")
 def test_the_least_bernoulli_loss_is_the_entropy_of_the_pixels():
-    x = jnp.asarray(IMAGES[0])
-    best = jnp.log(x) - jnp.log1p(-x)
-    entropy = -jnp.sum(x * jnp.log(x) + (1 - x) * jnp.log1p(-x))
-    np.testing.assert_allclose(bernoulli(best, x, Hparams()), entropy)
-    np.testing.assert_allclose(jax.grad(bernoulli)(best, x, Hparams()), 0, atol=1e-12)
-    assert float(entropy) > 0.3 * PIXELS
+    x = IMAGES[0]
+    best = np.log(x) - np.log1p(-x)
+    entropy = -np.sum(x * np.log(x) + (1 - x) * np.log1p(-x))
+    least, gradient = jax.jit(jax.value_and_grad(bernoulli))(best, x, Hparams())
+    np.testing.assert_allclose(least, entropy)
+    np.testing.assert_allclose(gradient, 0, atol=1e-12)
+    assert entropy > 0.3 * PIXELS
 
 
 LINE = {"x": 1.5, "weight": 2.0, "variance": 0.7}  # a model of one pixel and one latent, p(x|z) = N(weight z, variance)
@@ -230,11 +235,14 @@ class Point:
         self.decoded = x = 1 / (1 + np.exp(-np.asarray(logits)))
         self.squared = np.sum((x - IMAGES) ** 2, axis=(1, 2, 3))
         self.cross_entropy = -np.sum(IMAGES * np.log(x) + (1 - IMAGES) * np.log(1 - x), axis=(1, 2, 3))
+        self.compiled = {}
         self.kl = 0.5 * np.sum(self.mean**2 + np.exp(self.head) - 1 - self.head, axis=1)
 
     def ours(self, reconstruction=squared_error, **hparams):
-        one = partial(negative_elbo, self.model, reconstruction, self.params)
-        terms = jax.vmap(one, (0, 0, 0, None))(self.images, jnp.asarray(LABELS), self.keys, Hparams(**hparams))
+        if reconstruction not in self.compiled:
+            one = partial(negative_elbo, self.model, reconstruction)
+            self.compiled[reconstruction] = jax.jit(jax.vmap(one, (None, 0, 0, 0, None)))
+        terms = self.compiled[reconstruction](self.params, self.images, LABELS, self.keys, Hparams(**hparams))
         return float(terms.loss.mean())
 
 
@@ -345,7 +353,7 @@ def test_row_learned_variance(batch):
 
 def test_row_sum_over_the_batch(float64):
     """Adam's learning rate stays as it is, its epsilon is B times larger; SGD's learning rate is B times smaller."""
-    at, labels, eps = point(2.0), jnp.asarray(LABELS), 1e-3  # an epsilon large enough to be seen
+    at, labels, eps = point(1.0), jnp.asarray(LABELS), 1e-3  # an epsilon large enough to be seen
 
     @jax.jit
     def gradient_of_sum(params):
@@ -364,7 +372,7 @@ def test_row_sum_over_the_batch(float64):
 
     adam, sgd, total, mean = optax.adam, optax.sgd, 1.0, 1.0 / BATCH
     np.testing.assert_allclose(steps(total, adam(0.01, eps=BATCH * eps)), steps(mean, adam(0.01, eps=eps)))
-    np.testing.assert_allclose(steps(total, adam(0.01)), steps(mean, adam(0.01)), atol=1e-5)
+    np.testing.assert_allclose(steps(total, adam(0.01)), steps(mean, adam(0.01)), atol=1e-3)
     np.testing.assert_allclose(steps(total, sgd(0.1 / BATCH)), steps(mean, sgd(0.1)))
     assert np.abs(steps(total, sgd(0.1)) - steps(mean, sgd(0.1))).max() > 0.01  # negative control
 
@@ -372,7 +380,7 @@ def test_row_sum_over_the_batch(float64):
 def test_the_variance_of_document_003_is_a_gaussian_variance():
     """Its train loss 38.6 is 20.9 of squared error / (2 variance), from its MSE 0.01335, and 17.7 nats of KL.
 
-    Read otherwise, `var` leaves nothing or too much for the KL of 20 latents, which is 10 to 26 in all documents.
+    Read otherwise, `var` leaves less than nothing for the KL, or over four times document 004's 25.3.
     """
     squared, var, loss = 784 * 0.01335, 0.25, 38.6
     np.testing.assert_allclose(squared / (2 * var), 20.9, atol=0.05)
@@ -424,7 +432,7 @@ def test_every_equation_is_followed_by_its_code_and_its_test():
 def test_every_formula_is_valid():
     """Read by matplotlib's parser; GitHub's Markdown eats a backslash before punctuation and splits cells at bars."""
     text = re.sub(r"`[^`]*`", "", PAGE.read_text())
-    formulas = re.findall(r"\$\$\n(.*?)\n\$\$|\$([^$\n]+)\$", text, re.DOTALL)
+    formulas = re.findall(r"^\$\$([^$\n]+)\$\$$|\$([^$\n]+)\$", text, re.MULTILINE)
     assert len(formulas) > 30
     assert text.count("$") == sum(4 if display else 2 for display, _ in formulas)
     parser = MathTextParser("path")

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
-from jaxvae.losses import RECONSTRUCTIONS, bernoulli, gaussian, gaussian_kl, gaussian_kl_per_dimension, squared_error
+from jaxvae.losses import (
+    RECONSTRUCTIONS,
+    bernoulli,
+    gaussian,
+    gaussian_kl,
+    gaussian_kl_per_dimension,
+    region_weighted,
+    squared_error,
+)
 from jaxvae.types import Hparams, Posterior
 
 SHAPE = (4, 3, 2)
@@ -128,3 +136,29 @@ def test_kl_gradient_by_hand():
     gradient = jax.grad(gaussian_kl)(Posterior(mean, logvar))
     np.testing.assert_allclose(gradient.mean, mean)
     np.testing.assert_allclose(gradient.logvar, 0.5 * (jnp.exp(logvar) - 1))
+
+
+def test_region_weighted_by_hand():
+    image = jnp.array([[[0.8], [0.5]], [[0.2], [1.0]]])  # a pixel at the threshold is black
+    hparams = Hparams(white_threshold=0.5, white_weight=2.0, black_weight=0.1)
+    expected = 2 * 0.3**2 + 0.1 * 0 + 0.1 * 0.3**2 + 2 * 0.5**2
+    np.testing.assert_allclose(region_weighted(jnp.zeros((2, 2, 1)), image, hparams), expected, rtol=1e-6)
+
+
+def test_region_weighted_with_equal_weights_is_the_squared_error():
+    rng = np.random.default_rng(0)
+    logits, image = (jnp.asarray(rng.uniform(size=SHAPE), jnp.float32) for _ in range(2))
+    np.testing.assert_allclose(
+        region_weighted(logits, image, Hparams()), squared_error(logits, image, Hparams()), rtol=1e-6
+    )
+
+
+@pytest.mark.usefixtures("float64")
+def test_region_weighted_gradient_is_the_weighted_one():
+    rng = np.random.default_rng(0)
+    logits, image = (jnp.asarray(rng.uniform(size=SHAPE)) for _ in range(2))
+    hparams = Hparams(white_threshold=0.6, white_weight=1.5, black_weight=0.3)
+    gradient = jax.grad(region_weighted)(logits, image, hparams)
+    p = sigmoid(np.asarray(logits))
+    weight = np.where(np.asarray(image) > 0.6, 1.5, 0.3)
+    np.testing.assert_allclose(gradient, 2 * weight * (p - np.asarray(image)) * p * (1 - p), rtol=1e-12)

@@ -5,8 +5,8 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from jaxvae.batches import DeviceSplit
-from jaxvae.losses import bernoulli, gaussian_kl_per_dimension
-from jaxvae.metrics import Evaluation, active_units, evaluate, ssim, summarize
+from jaxvae.losses import bernoulli, gaussian_kl_per_dimension, squared_error
+from jaxvae.metrics import Evaluation, active_units, evaluate, sampled_quality, ssim, summarize
 from jaxvae.models import VAE
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.types import Hparams, Posterior
@@ -77,3 +77,16 @@ def test_evaluate_is_in_order_whatever_the_batch_size_and_by_hand():
     other = evaluate(model, bernoulli, params, hparams, split, jax.random.key(2), batch_size=7)
     for name in ("loss", "mse", "ssim"):  # the noise too belongs to the example
         np.testing.assert_allclose(getattr(result, name), getattr(other, name), rtol=1e-5)
+
+
+@pytest.mark.parametrize("noise", ["posterior", "none"])
+def test_sampled_quality_is_that_of_the_sample_in_the_loss(noise):
+    model = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3, noise=noise)
+    params = model.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (7, *SHAPE), np.uint8))
+    split, key = DeviceSplit(images, jnp.zeros(7, jnp.int32)), jax.random.key(2)
+    result = evaluate(model, squared_error, params, Hparams(variance=0.1), split, key, batch_size=3)
+    sampled = sampled_quality(model, params, split, key, batch_size=4)
+    np.testing.assert_allclose(sampled.sampled_mse, result.reconstruction * 0.2 / 256, rtol=1e-5)
+    same = np.allclose(sampled.sampled_mse, result.mse, rtol=1e-5), np.allclose(sampled.sampled_ssim, result.ssim)
+    assert same == ((True, True) if noise == "none" else (False, False))

@@ -1,5 +1,7 @@
 """The member axis: the grid, vmap against scan, a member of a sweep against the same member alone."""
 
+from dataclasses import asdict
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from jaxvae.sweep import (
     over_members,
     train_members,
 )
+from jaxvae.types import Hparams
 
 
 def test_grid_is_the_product_with_seeds_fastest():
@@ -25,7 +28,7 @@ def test_grid_is_the_product_with_seeds_fastest():
     assert [(d["learning_rate"], d["beta"], d["seed"]) for d in described] == [
         (rate, beta, seed) for rate in (1e-3, 1e-2) for beta in (1, 4) for seed in (7, 8)
     ]
-    assert described[0] == {"member": 0, "seed": 7, "learning_rate": 1e-3, "beta": 1.0, "variance": 0.5}
+    assert described[0] == {"member": 0, "seed": 7, **asdict(Hparams()), "beta": 1.0}
     assert members.hparams.beta.dtype == np.float32
 
 
@@ -85,7 +88,7 @@ def test_the_memory_model_covers_what_the_compiler_says(tiny):
     """Arguments, results and working memory of 12 members, 4 at a time, against 2 K state + chunk (state + working)."""
     sweep = Sweep(Config(architecture="dense"), tiny, grid(beta=np.linspace(1, 4, 12)), batch_size=32)
     one = sweep._member_bytes()
-    assert one.state == 4 * 3 * 476_216 + 4 * 5 + 1  # parameters and two moments; step, count, 3 scalars; alive
+    assert one.state == 4 * 3 * 476_216 + 4 * 9 + 1  # parameters, two moments; step, count, 7 scalars; alive
     lowered = train_members.lower(
         sweep.train_step, sweep.abstract_state(), sweep.train, sweep.train_keys, batch_size=32, chunk=4
     )

@@ -13,10 +13,11 @@ from jaxvae.losses import bernoulli, gaussian_kl, squared_error
 from jaxvae.models import VAE, reparameterize
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.objective import example_keys, negative_elbo
-from jaxvae.train import all_finite, init_state, make_train_step, train_epoch
+from jaxvae.train import all_finite, in_parts, init_state, learning_rate, make_train_step, train_epoch
 from jaxvae.types import Batch, Hparams, TrainState
 
 SHAPE = (4, 4, 1)
+LABEL = jnp.array(0)
 MODEL = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3)
 
 
@@ -34,7 +35,7 @@ def make_state(**hparams) -> TrainState:
 
 def test_negative_elbo_is_its_parts():
     state, image, key = make_state(), make_batch().image[0], jax.random.key(5)
-    terms = negative_elbo(MODEL, bernoulli, state.params, image, key, Hparams(beta=4.0))
+    terms = negative_elbo(MODEL, bernoulli, state.params, image, LABEL, key, Hparams(beta=4.0))
     variables = {"params": state.params}
     posterior = MODEL.apply(variables, image, method=VAE.encode)
     logits = MODEL.apply(variables, reparameterize(key, posterior), method=VAE.decode)
@@ -46,7 +47,7 @@ def test_negative_elbo_is_its_parts():
 def test_calling_the_model_is_encode_sample_decode():
     state, image, key = make_state(), make_batch().image[0], jax.random.key(5)
     logits, posterior = MODEL.apply({"params": state.params}, image, key)
-    terms = negative_elbo(MODEL, squared_error, state.params, image, key, Hparams())
+    terms = negative_elbo(MODEL, squared_error, state.params, image, LABEL, key, Hparams())
     np.testing.assert_allclose(squared_error(logits, image, Hparams()), terms.reconstruction, rtol=1e-6)
     np.testing.assert_allclose(gaussian_kl(posterior), terms.kl, rtol=1e-6)
 
@@ -60,7 +61,7 @@ def test_elbo_gradient_against_finite_differences():
 
     def loss(scale):
         moved = jax.tree.map(lambda p, d: p + scale * d, params, direction)
-        return negative_elbo(MODEL, bernoulli, moved, image, key, Hparams(beta=2.0)).loss
+        return negative_elbo(MODEL, bernoulli, moved, image, LABEL, key, Hparams(beta=2.0)).loss
 
     numeric = (loss(1e-5) - loss(-1e-5)) / 2e-5
     np.testing.assert_allclose(jax.grad(loss)(0.0), numeric, rtol=1e-6)
@@ -80,7 +81,8 @@ def test_a_step_is_adam_on_the_mean_loss():
 
     def mean_loss(params):
         one = partial(negative_elbo, MODEL, bernoulli, params)
-        return jnp.mean(jax.vmap(one, (0, 0, None))(batch.image, example_keys(key, jnp.arange(6)), state.hparams).loss)
+        keys = example_keys(key, jnp.arange(6))
+        return jnp.mean(jax.vmap(one, (0, 0, 0, None))(batch.image, batch.label, keys, state.hparams).loss)
 
     adam = optax.adam(0.01)
     updates, _ = adam.update(jax.grad(mean_loss)(state.params), adam.init(state.params))
@@ -100,6 +102,40 @@ def test_padding_changes_nothing():
     (one, terms), (other, expected) = step(state, padded, key), step(state, real, key)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), one.params, other.params)
     np.testing.assert_allclose(terms.loss, expected.loss, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "padding", "part"), [(6, 0, 2), (6, 2, 4), (7, 0, 3)])
+def test_parts_add_up_to_the_whole_batch(size, padding, part):
+    state, batch, key = make_state(beta=2.0), make_batch(size, padding), jax.random.key(3)
+    whole, expected = jax.jit(make_train_step(MODEL, bernoulli))(state, batch, key)
+    parts, terms = jax.jit(make_train_step(MODEL, bernoulli, part=part))(state, batch, key)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), terms, expected)
+    moments = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
+    jax.tree.map(moments, parts.opt_state, whole.opt_state)  # the gradient itself, before Adam hides its size
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), parts.params, whole.params)
+
+
+def test_in_parts_keeps_the_order_and_gives_the_rest_no_weight():
+    weight = in_parts(jnp.ones(5), 3)
+    np.testing.assert_array_equal(weight, [[1, 1, 1], [1, 1, 0]])
+    label = in_parts(jnp.arange(5, dtype=jnp.int32), 3)
+    np.testing.assert_array_equal(label.ravel()[:5], range(5))
+    assert in_parts(jax.random.split(jax.random.key(0), 6), 3).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(0.0, [1, 1, 1, 1, 1]), (4.0, [0.25, 0.5, 0.75, 1, 1])])
+def test_warm_up_is_a_line_to_the_learning_rate(steps, expected):
+    hparams = Hparams(learning_rate=0.01, warmup_steps=steps)
+    rates = [learning_rate(hparams, jnp.asarray(step)) for step in range(5)]
+    np.testing.assert_allclose(rates, 0.01 * np.array(expected), rtol=1e-6)
+
+
+def test_a_step_uses_the_warm_up():
+    step, batch, key = make_train_step(MODEL, bernoulli), make_batch(), jax.random.key(3)
+    (slow, _), (full, _) = (step(make_state(warmup_steps=n), batch, key) for n in (4.0, 0.0))
+    before = make_state().params
+    moved = [jax.tree.map(lambda a, b: a - b, state.params, before) for state in (slow, full)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 0.25 * b, atol=2e-7), *moved)
 
 
 @pytest.mark.parametrize("bad", [{"beta": np.nan}, {"learning_rate": np.inf}, {"variance": 0.0}])

@@ -85,7 +85,7 @@ ARCHITECTURES: dict[str, Callable[[ImageShape, Initializer, Lowering], Parts]] =
     "leaky_conv_4": partial(leaky_conv, channels=(32, 64, 128, 256)),
     "leaky_conv_attention": partial(leaky_conv, channels=(32, 64, 128), attention_heads=1),
     "leaky_dense": partial(mlp, hidden=(512, 256), activation=leaky_relu),
-    "conv_64_128": partial(strided_conv, channels=(64, 128), kernel_size=3),  # document 000's base width 64
+    "conv_64_64": partial(strided_conv, channels=(64, 64), kernel_size=3),  # document 000, base width 64
 }
 
 __all__ = ["ARCHITECTURES", "VAE", "decode", "default_lowering", "encode", "reparameterize", "sample"]

@@ -55,7 +55,7 @@ class VAE(nn.Module):
             raise ValueError(f"this model is conditional: it needs a label below {self.num_classes}")
         return jax.nn.one_hot(label, self.num_classes)
 
-    def __call__(self, image: Array, label: Array | None, key: Array) -> tuple[Array, Posterior]:
+    def __call__(self, image: Array, key: Array, label: Array | None = None) -> tuple[Array, Posterior]:
         """Logits decoded from one sample of the posterior, and the posterior."""
         posterior = self.encode(image, label)
         return self.decode(sample(self, key, posterior), label), posterior

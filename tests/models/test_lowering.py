@@ -1,11 +1,13 @@
 """Both lowerings against each other and against sums written out by hand, values and gradients, in float64."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvae.models.lowering import Window, col2im, conv, conv_transpose, im2col
+from jaxvae.models.lowering import Window, col2im, conv, conv_constant, conv_transpose, im2col
 
 CONVOLUTIONS = [  # height, width, C_in, C_out, k, stride, padding
     (28, 28, 1, 6, 3, 1, 1),
@@ -24,6 +26,13 @@ TRANSPOSED = [  # height, width, C_in, C_out, k, stride, padding, output padding
     (4, 4, 4, 3, 3, 2, 1, 0),
     (5, 6, 2, 3, 3, 1, 1, 0),
     (4, 3, 2, 3, 2, 3, 0, 1),
+]
+CONSTANT = [  # height, width, C_in, C_out, k, stride, padding
+    (7, 6, 3, 2, 3, 1, 1),
+    (6, 7, 2, 3, 4, 2, 1),
+    (7, 5, 1, 2, 3, 2, 0),  # no tap ever outside
+    (2, 2, 2, 2, 3, 1, 2),  # padding as wide as the image
+    (9, 8, 2, 1, 3, 3, 1),
 ]
 
 
@@ -91,14 +100,39 @@ def check(function, image, kernel, expected):
     """Both lowerings equal `expected`; their gradients are equal; one image without a batch axis gives the same."""
     (weight,) = arrays(expected.shape)
 
-    def scalar(lowering):
-        return lambda x, w: jnp.sum(weight * jnp.sin(function(x, w, lowering)))
+    @partial(jax.jit, static_argnums=0)
+    def results(lowering, image, kernel):
+        def scalar(x, w):
+            y = function(x, w, lowering)
+            return jnp.sum(weight * jnp.sin(y)), y
 
-    for lowering in ("native", "gemm"):
-        np.testing.assert_allclose(function(image, kernel, lowering), expected, rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(function(image[0], kernel, lowering), expected[0], rtol=1e-12, atol=1e-12)
-    native, gemm = (jax.grad(scalar(lowering), argnums=(0, 1))(image, kernel) for lowering in ("native", "gemm"))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11), native, gemm)
+        gradients, batch = jax.grad(scalar, argnums=(0, 1), has_aux=True)(image, kernel)
+        return batch, function(image[0], kernel, lowering), gradients
+
+    native, gemm = (results(lowering, image, kernel) for lowering in ("native", "gemm"))
+    for batch, single, _ in (native, gemm):
+        np.testing.assert_allclose(batch, expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(single, expected[0], rtol=1e-12, atol=1e-12)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-11), native[2], gemm[2])
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("case", CONSTANT, ids=str)
+def test_conv_constant_is_the_convolution_of_constant_planes(case):
+    height, width, channels_in, channels_out, k, stride, padding = case
+    channels, kernel = arrays((2, channels_in), (k, k, channels_in, channels_out))
+    planes = np.broadcast_to(np.asarray(channels)[:, None, None], (2, height, width, channels_in))
+    expected = by_hand(planes, np.asarray(kernel), stride, padding)
+
+    @jax.jit
+    def results(channels):
+        whole = partial(conv_constant, kernel=kernel, size=(height, width), stride=stride, padding=padding)
+        return whole(channels), whole(channels[0]), whole(channels[None])
+
+    batch, single, leading = results(channels)
+    np.testing.assert_allclose(batch, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(single, expected[0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(leading[0], batch)
 
 
 @pytest.mark.usefixtures("float64")

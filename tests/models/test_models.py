@@ -1,63 +1,150 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
+from jaxvae.config import Config
+from jaxvae.fit import build_model
 from jaxvae.models import ARCHITECTURES, VAE, reparameterize
+from jaxvae.losses import gaussian_kl
 from jaxvae.models.layers import Conv, ConvTranspose, Dense, param_init
-from jaxvae.models.vae import LOGVAR_BOUND
+from jaxvae.models.mlp import MLPDecoder, MLPEncoder
+from jaxvae.models.vae import LOGVAR_BOUND, sample
 from jaxvae.types import Posterior
 
 IMAGE = (28, 28, 1)
 
 
-def build(name, latent_dim=20, initializer="torch", lowering="gemm"):
-    model = ARCHITECTURES[name](latent_dim, IMAGE, initializer, lowering)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(IMAGE), jax.random.key(1))["params"]
-    return model, params
+def build(name, image_shape=IMAGE, **settings):
+    """A model by its architecture's name and its parameters."""
+    model = build_model(Config(architecture=name, **{"lowering": "gemm", **settings}), image_shape, 10)
+    return model, jax.jit(model.init)(jax.random.key(0), *inputs(image_shape))["params"]
+
+
+def inputs(image_shape=IMAGE):
+    return jnp.zeros(image_shape), jax.random.key(1), jnp.array(0)
+
+
+def count(name, image_shape=IMAGE, **settings):
+    model = build_model(Config(architecture=name, **settings), image_shape, 10)
+    shapes = jax.eval_shape(lambda key: model.init(key, *inputs(image_shape))["params"], jax.random.key(0))
+    return sum(x.size for x in jax.tree.leaves(shapes))
+
+
+LEAKY_CONV = (
+    *(9 * 1 * 32 + 32, 9 * 32 * 64 + 64, 9 * 64 * 128 + 128, 2 * (4 * 4 * 128 * 20 + 20)),
+    *(20 * 4 * 4 * 128 + 4 * 4 * 128, 9 * 128 * 64 + 64, 9 * 64 * 32 + 32, 9 * 32 * 1 + 1),
+)
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("name", "settings", "expected"),
     [
         # document 001, layer table: 200960 + 32896 + 2 * 2580 + 2688 + 33024 + 201488
-        ("dense", 476_216),
+        ("dense", {}, 476_216),
         # document 001, layer table: 60 + 880 + 580 + 100480 + 2 * 2580 + 2688 + 101136 + 615440
-        ("conv", 826_424),
+        ("conv", {}, 826_424),
         # document 004, by hand: (784 * 400 + 400) + 2 * (400 * 20 + 20) + (20 * 400 + 400) + (400 * 784 + 784)
-        ("mlp", 652_824),
+        ("mlp", {}, 652_824),
+        # document 001's CVAE by hand
+        ("mlp_200", {"conditional": True}, 794 * 200 + 200 + 2 * (200 * 20 + 20) + 30 * 200 + 200 + 200 * 784 + 784),
+        # document 002, layer by layer; its sizes are 3.5 and 2.8 megabytes
+        ("mlp_512", {"conditional": True, "latent_dim": 64}, 913_296),
+        ("conv_32_64", {"conditional": True, "latent_dim": 64}, 708_545),
+        ("leaky_conv", {}, sum(LEAKY_CONV)),
+        # four Dense of 128 and the positions, in encoder and decoder
+        ("leaky_conv_attention", {}, sum(LEAKY_CONV) + 2 * (4 * (128 * 128 + 128) + 8 * 128)),
     ],
 )
-def test_parameter_counts_are_the_documents(name, count):
-    _, params = build(name)
-    assert sum(x.size for x in jax.tree.leaves(params)) == count
+def test_parameter_counts_are_the_documents(name, settings, expected):
+    assert count(name, **settings) == expected
 
 
+@pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
-def test_shapes_with_any_leading_axes(name, leading):
-    model, params = build(name, latent_dim=5)
-    posterior = model.apply({"params": params}, jnp.zeros((*leading, *IMAGE)), method=VAE.encode)
-    assert posterior.mean.shape == posterior.logvar.shape == (*leading, 5)
-    assert model.apply({"params": params}, posterior.mean, method=VAE.decode).shape == (*leading, *IMAGE)
+def test_shapes_with_any_leading_axes(name, conditional):
+    model, params = build(name, (12, 12, 3), latent_dim=5, conditional=conditional)
+    for leading in ((), (3,), (2, 3)):
+        label = jnp.zeros(leading, jnp.int32)
+        image = jnp.zeros((*leading, 12, 12, 3))
+        posterior = jax.eval_shape(partial(model.apply, method=VAE.encode), {"params": params}, image, label)
+        assert posterior.mean.shape == posterior.logvar.shape == (*leading, 5)
+        decode = partial(model.apply, method=VAE.decode)
+        assert jax.eval_shape(decode, {"params": params}, posterior.mean, label).shape == image.shape
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ["conv", "dense", "conv_32_64", "leaky_conv_attention"])
 def test_a_batch_is_its_examples(name):
-    model, params = build(name)
-    images = jax.random.uniform(jax.random.key(2), (4, *IMAGE))
-    batch = model.apply({"params": params}, images, method=VAE.encode)
-    single = jax.vmap(lambda x: model.apply({"params": params}, x, method=VAE.encode))(images)
-    np.testing.assert_allclose(batch.mean, single.mean, atol=1e-6)
+    model, params = build(name, (12, 12, 1), conditional=True)
+    images, labels = jax.random.uniform(jax.random.key(2), (4, 12, 12, 1)), jnp.arange(4)
+
+    def both(image, label):
+        mean = model.apply({"params": params}, image, label, method=VAE.encode).mean
+        return mean, model.apply({"params": params}, mean, label, method=VAE.decode)
+
+    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-6), both(images, labels), jax.vmap(both)(images, labels))
 
 
-def test_lowerings_share_parameters_and_results():
-    gemm, params = build("conv", lowering="gemm")
-    native, other = build("conv", lowering="native")
+@pytest.mark.parametrize("name", ["conv", "conv_32_64", "leaky_conv", "leaky_conv_2", "leaky_conv_4", "conv_64_64"])
+def test_lowerings_share_parameters_and_results(name):
+    gemm, params = build(name, conditional=True)
+    native, other = build(name, lowering="native", conditional=True)
     jax.tree.map(np.testing.assert_array_equal, params, other)
     image = jax.random.uniform(jax.random.key(2), IMAGE)
-    logits = [model.apply({"params": params}, image, jax.random.key(3))[0] for model in (gemm, native)]
+    logits = [model.apply({"params": params}, image, jax.random.key(3), jnp.array(4))[0] for model in (gemm, native)]
     np.testing.assert_allclose(*logits, atol=1e-6)
+
+
+def test_a_conditional_model_needs_the_label_and_uses_it_twice():
+    model, params = build("mlp_200", (4, 4, 1), conditional=True)
+    image, z = jnp.ones((4, 4, 1)), jnp.ones(20)
+    with pytest.raises(ValueError, match="needs a label below 10"):
+        model.apply({"params": params}, image, method=VAE.encode)
+    with pytest.raises(ValueError, match="needs a label below 10"):
+        model.apply({"params": params}, z, method=VAE.decode)
+    for x, method in ((image, VAE.encode), (z, VAE.decode)):
+        one, two = (jax.tree.leaves(model.apply({"params": params}, x, jnp.array(k), method=method)) for k in (1, 2))
+        assert not np.allclose(one[0], two[0], atol=1e-3)
+
+
+def test_an_unconditional_model_ignores_labels():
+    model, params = build("mlp_200", (4, 4, 1))
+    image = jnp.ones((4, 4, 1))
+    results = [model.apply({"params": params}, image, jax.random.key(0), *label) for label in ((), (jnp.array(3),))]
+    jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+class TestNoise:
+    POSTERIOR = Posterior(jnp.array([1.0, -2.0]), jnp.log(jnp.array([0.25, 4.0])))
+
+    def samples(self, noise):
+        model = VAE(MLPEncoder((2,)), MLPDecoder((2,), (2, 2, 1)), 2, noise=noise)
+        return jax.vmap(lambda key: sample(model, key, self.POSTERIOR))(jax.random.split(jax.random.key(0), 100_000))
+
+    def test_posterior_is_the_posterior_and_none_is_its_mean(self):
+        np.testing.assert_allclose(self.samples("posterior").std(axis=0), [0.5, 2.0], rtol=0.02)
+        np.testing.assert_array_equal(self.samples("none"), np.tile([1.0, -2.0], (100_000, 1)))
+
+    def test_the_mix_up_samples_with_the_root_of_the_deviation(self):
+        z = self.samples("log_std_mixup")
+        np.testing.assert_allclose(z.mean(axis=0), [1, -2], atol=0.03)
+        np.testing.assert_allclose(z.std(axis=0), [0.5**0.5, 2.0**0.5], rtol=0.02)
+
+    def test_the_mix_up_s_kl_is_document_001_s_and_not_that_of_its_samples(self):
+        model, params = build("mlp_200", (4, 4, 1), noise="log_std_mixup", latent_dim=2)
+        params["logvar"] = {"kernel": jnp.zeros_like(params["logvar"]["kernel"]), "bias": jnp.array([0.3, -0.4])}
+        posterior = model.apply({"params": params}, jnp.zeros((4, 4, 1)), method=VAE.encode)
+        s, mean = np.array([0.3, -0.4]), np.asarray(posterior.mean, np.float64)
+        printed = np.sum(-0.5 * (1 + 2 * s - mean**2 - np.exp(2 * s)))
+        np.testing.assert_allclose(gaussian_kl(posterior), printed, rtol=1e-5)
+        deviation = np.exp(0.5 * s)  # what the sampler really uses
+        z = mean + deviation * np.random.default_rng(0).normal(size=(200_000, 2))
+        monte_carlo = (norm(mean, deviation).logpdf(z) - norm(0, 1).logpdf(z)).sum(axis=1).mean()
+        np.testing.assert_allclose(monte_carlo, gaussian_kl(Posterior(mean, s)), atol=0.01)  # log_std read as log_var
+        assert abs(monte_carlo - printed) > 0.05
 
 
 def test_the_decoder_gives_logits_not_probabilities():

@@ -1,0 +1,23 @@
+from jaxvae.labels import in_order, label, member_label, varying
+
+
+def test_label():
+    assert label("beta", 3.0) == "β = 3"
+    assert label("learning_rate", 1e-3) == "learning rate = 0.001"
+    assert label("label", "conv, squared error") == "conv, squared error"
+
+
+def test_varying_names_what_differs_or_beta():
+    rows = [{"beta": 1.0, "variance": v, "seed": s} for v in (0.1, 0.5) for s in (0, 1)]
+    assert varying(rows, ["beta", "variance"]) == ("variance",)
+    assert varying(rows, ["seed", "variance"]) == ("seed", "variance")
+    assert varying(rows[:1], ["beta", "variance"]) == ("beta",)
+
+
+def test_member_label():
+    assert member_label({"beta": 2.0, "variance": 0.25, "seed": 1}, ("beta", "variance")) == "β = 2, σ² = 0.25"
+
+
+def test_in_order_sorts_numbers_and_leaves_texts():
+    assert in_order([3.0, 1.0, 3.0, 2.0]) == [1.0, 2.0, 3.0]
+    assert in_order(["b", "a", "b"]) == ["b", "a"]
