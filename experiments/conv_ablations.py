@@ -16,6 +16,7 @@ from jaxvae.config import Architecture, Config
 from jaxvae.flags import SweepFlags
 
 SWEEP = SweepFlags(betas=(1.0,), learning_rates=(5e-3,), variances=(0.5,), seeds=(0, 1, 2), epochs=50, batch_size=1024)
+WARMUP = (200.0,)
 
 
 def quality(ssim: float, mse: float, *, why_mse: str = "", why_ssim: str = "", **at: float) -> tuple[Number, ...]:
@@ -90,6 +91,11 @@ EXPERIMENT = Experiment(
         ablation(
             "leaky_conv_attention", "self-attention", *quality(0.7713, 0.02010), architecture="leaky_conv_attention"
         ),
+        # What exploded or died for the document, with a warm-up: the same settings but for the first 200 steps.
+        ablation("leaky_conv_variance_stable", "var 0.2, warm-up", variances=(0.2,), warmup_steps=WARMUP),
+        ablation("leaky_conv_rate_stable", "rate 6e-3, warm-up", learning_rates=(6e-3,), warmup_steps=WARMUP),
+        ablation("leaky_conv_batch_stable", "batch 512, warm-up", batch_size=512, warmup_steps=WARMUP),
+        ablation("leaky_conv_layers_stable", "4 layers, warm-up", architecture="leaky_conv_4", warmup_steps=WARMUP),
     ),
     pictures=(Picture("leaky_conv_variance", "reconstructions", "Test images and reconstructions, by var."),),
 )

@@ -20,8 +20,8 @@ EXPERIMENT = Experiment(
     title="Conditional VAE of digits",
     source="document 001, 794-200-20, squared error, 40 epochs",
     question="Digits on demand: the label goes into encoder and decoder. The document's code calls its second head "
-    "log_std, and uses it as that in the KL but as log-variance in the sampler, so that the noise is not "
-    "the posterior's and the printed loss is no bound. The right version is beside it.",
+    "log_std and uses it as that in the KL, but as log-variance in the sampler: it pays for one posterior and samples "
+    "another. Its loss is still a bound, but a looser one (derivation.md). The right version is beside it.",
     studies=(
         Study(
             "digit_cvae_mixup",

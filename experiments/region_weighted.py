@@ -17,15 +17,35 @@ from jaxvae.flags import DataFlags, SweepFlags
 DATA = DataFlags(dataset="mnist", limit=15_000, rgb=True)
 
 
-def setting(
-    name: str, title: str, loss: Number, *, epochs: int, latent_dim: int = 32, batch_size: int = 64, **scalars: float
-) -> Study:
-    """One of the document's code cells."""
+SETTINGS = (  # in the document's order: its last batch's loss, and the settings above it
+    ("130.1, a sum", dict(epochs=200, batch=64, z=32, beta=1, rate=3e-4, threshold=0.7, white=1.0, black=0.3)),
+    ("71.3, a sum", dict(epochs=500, batch=64, z=32, beta=1, rate=3e-4, threshold=0.5, white=1.0, black=0.3)),
+    ("0.01371, a mean", dict(epochs=300, batch=64, z=16, beta=1, rate=5e-5, threshold=0.5, white=1.0, black=0.1)),
+    ("0.01789, a mean", dict(epochs=150, batch=64, z=32, beta=1, rate=1e-4, threshold=0.5, white=1.5, black=0.1)),
+    ("0.02734, a mean", dict(epochs=300, batch=128, z=32, beta=1, rate=3e-4, threshold=0.5, white=1.0, black=0.3)),
+    ("0.02915, a mean", dict(epochs=300, batch=128, z=32, beta=2, rate=1e-4, threshold=0.5, white=1.0, black=0.3)),
+)
+
+
+def study(number: int, printed: str, *, epochs: int, batch: int, z: int, **scalars: float) -> Study:
+    """One of the document's six cells."""
+    value, _, kind = printed.partition(", a ")
+    beta, rate, threshold, white, black = (scalars[name] for name in ("beta", "rate", "threshold", "white", "black"))
     sweep = SweepFlags(
-        seeds=(0, 1, 2), epochs=epochs, batch_size=batch_size, **{f"{key}s": (value,) for key, value in scalars.items()}
+        betas=(beta,),
+        seeds=(0, 1, 2),
+        learning_rates=(rate,),
+        white_thresholds=(threshold,),
+        white_weights=(white,),
+        black_weights=(black,),
+        epochs=epochs,
+        batch_size=batch,
     )
-    model = Config(architecture="conv_64_64", latent_dim=latent_dim, reconstruction="region_weighted", conditional=True)
-    return Study(name, title, sweep, model, DATA, numbers=(loss,))
+    weights = f"white {white:g} above {threshold:g}, black {black:g}"
+    title = f"{number}: z {z}, beta {beta:g}, rate {rate:g}, batch {batch}, {weights}"
+    model = Config(architecture="conv_64_64", latent_dim=z, reconstruction="region_weighted", conditional=True)
+    loss = Number(float(value), "loss" if kind == "sum" else "mean_loss")
+    return Study(f"region_{number}", title, sweep, model, DATA, numbers=(loss,))
 
 
 EXPERIMENT = Experiment(
@@ -37,77 +57,7 @@ EXPERIMENT = Experiment(
     "Chosen here: the first 15,000 MNIST images in three equal channels (235 steps of 64); convolutions "
     "3-64-64, 3x3, stride 2, and back; squared error times the region's weight, summed, plus beta times "
     "KL. A mean loss is this sum over the 2,352 values of an image. Where z is not printed it is 32.",
-    studies=(
-        setting(
-            "region_1",
-            "1",
-            Number(130.1),
-            epochs=200,
-            beta=1,
-            learning_rate=3e-4,
-            white_threshold=0.7,
-            white_weight=1,
-            black_weight=0.3,
-        ),
-        setting(
-            "region_2",
-            "2",
-            Number(71.3),
-            epochs=500,
-            beta=1,
-            learning_rate=3e-4,
-            white_threshold=0.5,
-            white_weight=1,
-            black_weight=0.3,
-        ),
-        setting(
-            "region_3",
-            "3",
-            Number(0.01371, "mean_loss"),
-            epochs=300,
-            latent_dim=16,
-            beta=1,
-            learning_rate=5e-5,
-            white_threshold=0.5,
-            white_weight=1,
-            black_weight=0.1,
-        ),
-        setting(
-            "region_4",
-            "4",
-            Number(0.01789, "mean_loss"),
-            epochs=150,
-            beta=1,
-            learning_rate=1e-4,
-            white_threshold=0.5,
-            white_weight=1.5,
-            black_weight=0.1,
-        ),
-        setting(
-            "region_5",
-            "5",
-            Number(0.02734, "mean_loss"),
-            epochs=300,
-            batch_size=128,
-            beta=1,
-            learning_rate=3e-4,
-            white_threshold=0.5,
-            white_weight=1,
-            black_weight=0.3,
-        ),
-        setting(
-            "region_6",
-            "6",
-            Number(0.02915, "mean_loss"),
-            epochs=300,
-            batch_size=128,
-            beta=2,
-            learning_rate=1e-4,
-            white_threshold=0.5,
-            white_weight=1,
-            black_weight=0.3,
-        ),
-    ),
+    studies=tuple(study(number, printed, **cell) for number, (printed, cell) in enumerate(SETTINGS, 1)),
     pictures=(
         Picture("region_1", "class_samples", "Setting 1: every label with the same eight latents."),
         Picture("region_4", "reconstructions", "Setting 4, the heaviest strokes: test images and reconstructions."),
