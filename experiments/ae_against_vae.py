@@ -50,9 +50,11 @@ def latent_geometry(folders: Mapping[str, Path], out: Path) -> tuple[list[Any], 
         sweep, progress = reopen(folder)
         label, class_names = np.asarray(sweep.test.label[:SHOWN]), sweep.class_names
         for member, seed in enumerate(sweep.members.seeds):
+            if not bool(progress.state.alive[member]):
+                continue
             params = jax.tree.map(lambda x, k=member: x[k], progress.state.params)
             rows.append([titles[name], seed, *measure(sweep, params, seed)])
-            if member == 0:
+            if titles[name] not in points:
                 codes = encode(sweep.model, params, to_float(sweep.test.image[:SHOWN])).mean
                 points[titles[name]] = geometry.tsne(np.asarray(codes))
     note = f"t-SNE of the codes of {len(label)} test images. Distances between clusters mean little."

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from experiments.study import Changes, Experiment, Study, run_study
+from experiments.study import Changes, Experiment, Study, flags_of, run_study
 from jaxvae import cli
 from jaxvae.config import check_range
 from jaxvae.errors import ConfigError
@@ -57,6 +57,8 @@ def run(experiment: Experiment, flags: ExperimentFlags) -> Path:
     if flags.resume is None:
         studies = chosen(experiment.studies, flags.studies)
         changes = replace(flags.changes, data=with_fallback(studies, flags.data))
+        for study in studies:
+            flags_of(study, changes)  # refuses bad values before anything is written
         folder = runs.new_folder(experiment.name, flags.out)
         names = [study.name for study in studies]
         record = {"experiment": experiment.name, "studies": names, "changes": to_json(changes)}
@@ -156,4 +158,7 @@ def recorded(experiment: Experiment, folder: Path) -> tuple[list[Study], Changes
     saved = read_json(path)
     if not isinstance(saved, dict) or saved.get("experiment") != experiment.name:
         raise ConfigError(f"resume is {folder}, whose experiment.json is not one of {experiment.name}")
-    return chosen(experiment.studies, tuple(saved["studies"])), from_json(Changes, saved["changes"])
+    names = saved.get("studies")
+    if not isinstance(names, list):
+        raise ConfigError(f"resume is {folder}, whose experiment.json is incomplete")
+    return chosen(experiment.studies, tuple(map(str, names))), from_json(Changes, saved.get("changes"))

@@ -21,6 +21,8 @@ HIGHER_IS_BETTER = ("ssim", "sampled_ssim")
 NAMES = {"sampled_mse": "MSE", "sampled_ssim": "SSIM", "kl": "KL", "mebibytes": "size, MiB"}
 MEAN_IMAGE_MSE = {"mnist": 0.0675, "fashion_mnist": 0.0866}
 """Of always answering with the mean training image, on the test split: what is worse has learned nothing."""
+TRAIN_IMAGES = 60_000
+"""Of MNIST and of Fashion-MNIST."""
 
 
 class Line(NamedTuple):
@@ -40,6 +42,11 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
     """One printed number, our mean and deviation, and the verdict."""
     ours = values(record, number) if record else np.array([])
     word, difference = verdict(number, ours)
+    reached = epochs_reached(record)
+    if record and not is_documents_data(study, record):
+        word = "other data: no verdict"
+    elif number.epoch is None and 0 < reached < study.epochs and number.metric not in ("parameters", "mebibytes"):
+        word = f"short run: {reached} of {study.epochs} epochs, {word}"
     where = ", ".join(member_label({name: value}, [name]) for name, value in number.at.items())
     split = "" if number.metric in ("parameters", "mebibytes") or "sampled" in number.metric else f"{number.split} "
     exact = number.metric == "parameters"
@@ -77,6 +84,19 @@ def verdict(number: Number, ours: np.ndarray) -> tuple[str, str]:
     return ("better" if good else "not met") + remark, text
 
 
+def epochs_reached(record: Mapping[str, Any] | None) -> int:
+    """How far the shortest living member has got."""
+    members = record["members"] if record else []
+    return min((len(m["train"]["loss"]) for m in members if m["final"]["alive"]), default=0)
+
+
+def is_documents_data(study: Study, record: Mapping[str, Any]) -> bool:
+    """Whether all runs saw the study's data set, all of it that the document used."""
+    images = study.data.limit or TRAIN_IMAGES
+    found = [run["dataset"] for run in record["runs"]]
+    return all(data["name"] == study.data.dataset and data["train"] == images for data in found)
+
+
 def trace_line(study: Study, record: Mapping[str, Any]) -> Line:
     """All epochs of the printed curves after the first: the largest relative difference of our mean."""
     differences = []
@@ -88,6 +108,8 @@ def trace_line(study: Study, record: Mapping[str, Any]) -> Line:
                 differences += [abs(np.nanmean(ours) / row[metric] - 1)] if ours.size else []
     if not differences:
         return Line((study.title, "every epoch", "", "", "", "", "", "", "not trained yet"), "not trained yet")
+    if not is_documents_data(study, record):
+        return Line((study.title, "every epoch", "", "", "", "", "", "", "other data: no verdict"), "other data")
     within = max(differences) <= 0.05
     text = f"{np.mean(differences):.1%} on average, {max(differences):.1%} at most"
     word = "met" if within else "not met"
@@ -121,11 +143,11 @@ def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 
 def remarks(study: Study, members: Sequence[Mapping[str, Any]]) -> str:
     """What means hide, and runs that are shorter than the document's."""
-    total, mean_mse = len(members), MEAN_IMAGE_MSE.get(study.data.dataset, np.inf)
+    total, mean_mse = len(members), MEAN_IMAGE_MSE[study.data.dataset]
     counts = {
         "diverged": sum(not m["final"]["alive"] for m in members),
         "collapsed": sum(bool(m["final"]["alive"] and m["final"]["collapsed"]) for m in members),
-        "worse than the mean image": sum((m["final"]["mse"] or np.inf) > mean_mse for m in members),
+        "worse than the mean image": sum(m["final"]["alive"] and m["final"]["mse"] > mean_mse for m in members),
     }
     found = [f"{count} of {total} {what}" for what, count in counts.items() if count]
     shortest = min(len(m["train"]["loss"]) for m in members)

@@ -55,7 +55,10 @@ def add(root: Path, study: Study, folder: Path) -> None:
     new = [{**member, "run": number} for member in members]
     kept = [m for m in record["members"] if not any(m["seed"] == n["seed"] and is_at(m, n["hparams"]) for n in new)]
     record["runs"].append(run)
-    record["members"] = sorted(kept + new, key=lambda m: (list(m["hparams"].values()), m["seed"]))
+    members = sorted(kept + new, key=lambda m: (list(m["hparams"].values()), m["seed"]))
+    used = sorted({m["run"] for m in members})  # a run whose members were all replaced goes
+    record["runs"] = [record["runs"][k] for k in used]
+    record["members"] = [{**m, "run": used.index(m["run"])} for m in members]
     record["parameters"] = parameters(study)
     write_text(root / f"{study.name}.json", as_text(record))
 
@@ -111,7 +114,10 @@ def is_at(member: Member, point: Mapping[str, float]) -> bool:
 
 
 def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
-    """Our values of a printed number, one per seed; NaN where it diverged, none where it has not got so far."""
+    """Our values of a printed number, one per seed; NaN where it diverged, none where it has not got to its epoch.
+
+    A number without an epoch is of the last one that there is.
+    """
     if number.metric == "parameters":
         return np.array([record["parameters"]], float)
     if number.metric == "mebibytes":

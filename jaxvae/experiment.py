@@ -160,9 +160,12 @@ def load(flags: DataFlags) -> Dataset:
 
 def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
     """Fit with a progress display, `metrics.csv` after each epoch, and checkpoints."""
+    if not this.environments:  # a new run: its first file says what it is
+        write_config(this)
     with Checkpoints(this.folder / "checkpoints") as checkpoints:
         start = restore(this, sweep, checkpoints)
-        write_config(this)
+        if this.environments:  # a resumed run: a refusal leaves it as it was
+            write_config(this)
 
         def on_epoch(progress: Progress) -> None:
             show(progress)

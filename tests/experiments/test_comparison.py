@@ -1,5 +1,7 @@
 """Verdicts by hand-made records, and the tables around them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,8 @@ def member(beta, seed, losses, *, alive=True, collapsed=False, mse=0.02):
 
 def record(*members):
     environment = {"device": "cpu", "cpu_count": 2, "versions": {"jax": "1.2"}, "commit": "abc"}
-    run = {"seconds": 120.0, "epochs": 2, "dataset": {"name": "mnist"}, "environment": environment}
+    dataset = {"name": "mnist", "train": 60_000}
+    run = {"seconds": 120.0, "epochs": 2, "dataset": dataset, "environment": environment}
     return {"study": "study", "parameters": 1234, "runs": [run], "members": list(members)}
 
 
@@ -62,8 +65,6 @@ def test_a_line_names_where_it_is():
 
 
 def test_a_trace_is_judged_by_its_worst_epoch(monkeypatch):
-    from dataclasses import replace
-
     rows = [{"beta": 1.0, "epoch": float(e), "loss": v} for e, v in ((1, 50.0), (2, 10.0))]
     monkeypatch.setattr(comparison, "printed_rows", lambda study: rows)
     traced = replace(STUDY, trace="any")
@@ -84,14 +85,27 @@ def test_final_rows_and_remarks():
     first, second = comparison.final_rows(STUDY, found)
     assert first[:4] == ("title, β = 1", "2", "5.500 ± 0.707", "5.500 ± 0.707")
     assert first[-1] == "1 of 2 collapsed; 1 of 2 worse than the mean image"
-    assert second[-1] == "1 of 1 diverged; 1 of 1 worse than the mean image"
+    assert second[-1] == "1 of 1 diverged"
     assert first[6] == "–"  # no sampled MSE was kept
     assert comparison.final_rows(STUDY, None) == []
 
 
 def test_a_short_run_is_marked():
-    (row,) = comparison.final_rows(STUDY, record(member(1.0, 0, [9.0])))
+    found = record(member(1.0, 0, [9.0]))
+    (row,) = comparison.final_rows(STUDY, found)
     assert row[-1] == "1 of 2 epochs"
+    assert line(STUDY, Number(9.0), found).cells[-1] == "short run: 1 of 2 epochs, met"
+    assert line(STUDY, Number(9.0, epoch=1), found).verdict == "met"  # that epoch it has
+
+
+@pytest.mark.parametrize("dataset", [{"name": "digits", "train": 60_000}, {"name": "mnist", "train": 1000}])
+def test_other_data_gets_no_verdict(dataset):
+    found = record(member(1.0, 0, [9.0, 9.0]))
+    assert line(STUDY, Number(9.0), found).verdict == "met"
+    found["runs"][0]["dataset"] = dataset
+    assert line(STUDY, Number(9.0), found).cells[-1] == "other data: no verdict"
+    limited = replace(STUDY, data=DataFlags(dataset="mnist", limit=1000))
+    assert line(limited, Number(9.0), found).verdict == ("met" if dataset["name"] == "mnist" else "other data")
 
 
 @pytest.mark.parametrize(
@@ -124,9 +138,7 @@ def test_curve_rows_are_labelled_by_study_and_scalars():
 
 
 def test_the_page(tmp_path):
-    from dataclasses import replace
-
-    study = replace(STUDY, numbers=(Number(5.0, at={"beta": 1.0}),), note="A note.", data=DataFlags(dataset="digits"))
+    study = replace(STUDY, numbers=(Number(5.0, at={"beta": 1.0}),), note="A note.")
     missing = replace(STUDY, name="missing", title="other", numbers=(Number(5.0),))
     experiment = Experiment(
         "name", "Title", "the source", "The question.", (study, missing), (Picture("study", "samples", "A picture."),)

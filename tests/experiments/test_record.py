@@ -78,13 +78,14 @@ def test_runs_are_added_up_and_a_newer_member_replaces_an_older(tmp_path):
     record.add(root, STUDY, write_run(tmp_path / "second", seeds=(0,), betas=(4.0,)))
     assert record.missing_seeds(record.read(root, STUDY), STUDY, 2) == (1,)
     assert record.missing_seeds(record.read(root, STUDY), STUDY, 3) == (0, 1)  # too short
+    assert [m["run"] for m in record.read(root, STUDY)["members"]] == [0, 1]
     record.add(root, STUDY, write_run(tmp_path / "third", seeds=(0, 1), epochs=3))
     found = record.read(root, STUDY)
     assert record.missing_seeds(found, STUDY, 3) == ()
     assert [(m["hparams"]["beta"], m["seed"], m["run"]) for m in found["members"]] == [
-        *((1.0, 0, 2), (1.0, 1, 2), (4.0, 0, 2), (4.0, 1, 2))
+        *((1.0, 0, 0), (1.0, 1, 0), (4.0, 0, 0), (4.0, 1, 0))
     ]
-    assert len(found["runs"]) == 3
+    assert len(found["runs"]) == 1  # the runs whose members were all replaced are gone
 
 
 def test_a_diverged_member_is_not_missing(tmp_path):

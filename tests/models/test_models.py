@@ -8,8 +8,8 @@ from scipy.stats import norm
 
 from jaxvae.config import Config
 from jaxvae.fit import build_model
-from jaxvae.models import ARCHITECTURES, VAE, reparameterize
 from jaxvae.losses import gaussian_kl
+from jaxvae.models import ARCHITECTURES, VAE, reparameterize
 from jaxvae.models.layers import Conv, ConvTranspose, Dense, param_init
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.models.vae import LOGVAR_BOUND, sample
