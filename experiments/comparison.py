@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.record import is_at, values
+from experiments.record import VALUES, is_at, values
 from experiments.study import Experiment, Number, Study, printed_rows
 from jaxvae.labels import member_label, varying
 
@@ -56,7 +56,7 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
         str(number.epoch or study.epochs),
         split + NAMES.get(number.metric, number.metric),
         f"{number.value:,.0f}" if exact else f"{number.value:.4g}",
-        f"{ours[0]:,.0f}" if exact and ours.size else spread(ours),
+        f"{ours[0]:,.0f}" if exact and ours.size else spread(ours) + other_convention(number, study, ours),
         difference,
         "" if number.tolerance is None else f"{number.tolerance:.0%}",
         word,
@@ -82,6 +82,15 @@ def verdict(number: Number, ours: np.ndarray) -> tuple[str, str]:
         return "met" + remark, text
     good = (difference > 0) == (number.metric in HIGHER_IS_BETTER)
     return ("better" if good else "not met") + remark, text
+
+
+def other_convention(number: Number, study: Study, ours: np.ndarray) -> str:
+    """Document 000 prints sums and means: the one that it does not print here, in brackets."""
+    if not study.data.rgb or not ours.size:
+        return ""
+    if number.metric == "mean_loss":
+        return f" (sum {spread(ours * VALUES)})"
+    return f" (mean {spread(ours / VALUES)})"
 
 
 def epochs_reached(record: Mapping[str, Any] | None) -> int:

@@ -21,6 +21,9 @@ from jaxvae.runs import read_json, write_text
 CURVES = ("loss", "reconstruction", "kl")
 FINAL = ("mse", "ssim", "sampled_mse", "sampled_ssim", "active_units", "collapsed", "alive")
 
+VALUES = 28 * 28 * 3
+"""Of an image in three channels: a mean loss is the sum over them."""
+
 Member = dict[str, Any]
 
 
@@ -122,8 +125,8 @@ def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
         return np.array([record["parameters"]], float)
     if number.metric == "mebibytes":
         return np.array([record["parameters"] * 4 / 2**20])
-    if number.metric == "mean_loss":  # over the values of an image of three channels
-        return values(record, replace(number, metric="loss")) / (28 * 28 * 3)
+    if number.metric == "mean_loss":
+        return values(record, replace(number, metric="loss")) / VALUES
     members = [m for m in record["members"] if is_at(m, number.at)]
     found = []
     for member in members:

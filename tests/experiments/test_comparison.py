@@ -64,6 +64,13 @@ def test_a_line_names_where_it_is():
     assert line(STUDY, Number(7.0), None).verdict == "not trained yet"
 
 
+def test_sums_and_means_are_both_shown_where_the_document_mixes_them():
+    rgb = replace(STUDY, data=DataFlags(dataset="mnist", rgb=True))
+    found = record(member(1.0, 0, [9.0, 23.52]))
+    assert line(rgb, Number(23.52), found).cells[5] == "23.52 (mean 0.01000)"
+    assert line(rgb, Number(0.01, "mean_loss"), found).cells[5] == "0.01000 (sum 23.52)"
+
+
 def test_a_trace_is_judged_by_its_worst_epoch(monkeypatch):
     rows = [{"beta": 1.0, "epoch": float(e), "loss": v} for e, v in ((1, 50.0), (2, 10.0))]
     monkeypatch.setattr(comparison, "printed_rows", lambda study: rows)
