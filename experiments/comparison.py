@@ -247,7 +247,7 @@ def section(experiment: Experiment, every: Mapping[str, Sequence[Line]], records
 
 
 def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:
-    """Where a study's members come from: seeds, epochs, time, machine, versions, commit."""
+    """Where a study's members come from: seeds, epochs, data, device, version, commit."""
     if record is None:
         return [f"{study.title}: not trained yet."]
     found = []
@@ -259,8 +259,8 @@ def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:
         e = run["environment"]
         found.append(
             f"{study.title}: seed{'s' * (',' in seeds)} {seeds}, {len(members)} member{'s' * (len(members) > 1)}, "
-            f"{run['epochs']} epochs of {run['dataset']['name']} in {run['seconds'] / 60:.0f} min on {e['device']} "
-            f"with {e['cpu_count']} cores, jax {e['versions']['jax']}, commit {e['commit']}"
+            f"{run['epochs']} epochs of {run['dataset']['name']} on {e['device']}, jax {e['versions']['jax']}, commit "
+            f"{e['commit']}"
         )
     return found
 

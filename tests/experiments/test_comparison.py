@@ -162,7 +162,7 @@ def test_the_page(tmp_path):
         "Classes. What it is.",
         "| x | 1 |",
         "- **title**: A note.",
-        "- title: seed 0, 1 member, 2 epochs of mnist in 2 min on cpu with 2 cores, jax 1.2, commit abc",
+        "- title: seed 0, 1 member, 2 epochs of mnist on cpu, jax 1.2, commit abc",
         "- other: not trained yet.",
         "![A picture.](results/study_samples.png)",
     ):
