@@ -211,21 +211,36 @@ seed.
 
 
 def write_readme(
-    path: Path, experiments: Sequence[Experiment], records: Mapping[str, Any], notes: Mapping[str, Any]
+    path: Path, root: Path, experiments: Sequence[Experiment], records: Mapping[str, Any], notes: Mapping[str, Any]
 ) -> None:
-    """Write the page from the records, study name -> record, and the analyses' numbers, experiment name -> table."""
+    """Write the page.
+
+    Args:
+        path: of the page.
+        root: folder with the records' pictures, beside the page.
+        experiments: what it shows, in order.
+        records: study name -> record.
+        notes: experiment name -> the tables of its analysis by title.
+    """
     from jaxvae.runs import write_text
 
     every = {study.name: lines(study, records.get(study.name)) for e in experiments for study in e.studies}
     counts = Counter(line.verdict for found in every.values() for line in found if line.verdict)
     total = ", ".join(f"{count} {word}" for word, count in counts.most_common())
     parts = [HEAD, f"{sum(counts.values())} printed numbers: {total}.\n"]
-    parts += [section(e, every, records, notes.get(e.name)) for e in experiments]
-    write_text(path, "\n".join(parts))
+    for experiment in experiments:
+        parts += numbers_of(experiment, every, records, notes.get(experiment.name) or {})
+        parts += pictures_of(experiment, root)
+    write_text(path, "\n".join(parts) + "\n")
 
 
-def section(experiment: Experiment, every: Mapping[str, Sequence[Line]], records: Mapping[str, Any], note: Any) -> str:
-    """One experiment: question, settings, printed numbers, results, pictures."""
+def numbers_of(
+    experiment: Experiment,
+    every: Mapping[str, Sequence[Line]],
+    records: Mapping[str, Any],
+    tables: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
+    """One experiment: question, printed numbers, results, settings."""
     found = [line.cells for study in experiment.studies for line in every[study.name]]
     final = [row for study in experiment.studies for row in final_rows(study, records.get(study.name))]
     parts = [f"## {experiment.title}", "", f"`python -m experiments.{experiment.name}` · {experiment.source}", ""]
@@ -234,16 +249,23 @@ def section(experiment: Experiment, every: Mapping[str, Sequence[Line]], records
         parts += [markdown(HEADER, found), ""]
     if final:
         parts += ["After the last epoch, on the test split:", "", markdown(FINAL_HEADER, final), ""]
-    for title, table in (note or {}).items():
+    for title, table in tables.items():
         parts += [f"{title}. {table['caption']}", "", markdown(table["header"], table["rows"]), ""]
-    if note and experiment.analysis_picture:
-        parts += [f"![{experiment.title}](results/{experiment.name}_{experiment.analysis_picture})", ""]
     parts += [f"- **{study.title}**: {study.note}" for study in experiment.studies if study.note]
     parts += [f"- {line}" for study in experiment.studies for line in provenance(study, records.get(study.name))]
-    for picture in experiment.pictures:
-        name = f"{picture.study}_{picture.figure}.png"
-        parts += ["", f"![{picture.caption}](results/{name})", "", f"*{picture.caption}*"]
-    return "\n".join([*parts, ""])
+    return [*parts, ""]
+
+
+def pictures_of(experiment: Experiment, root: Path) -> list[str]:
+    """The experiment's pictures, where there are."""
+    pictures = {f"{picture.study}_{picture.figure}.png": picture.caption for picture in experiment.pictures}
+    if experiment.analysis_picture:
+        pictures[f"{experiment.name}_{experiment.analysis_picture}"] = experiment.title
+    parts = []
+    for name, caption in pictures.items():
+        if (root / name).exists():
+            parts += [f"![{caption}]({root.name}/{name})", "", f"*{caption}*", ""]
+    return parts
 
 
 def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:

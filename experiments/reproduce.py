@@ -107,7 +107,7 @@ def run(flags: Reproduce) -> None:
             run_study(study, folder, changes, resume_command="the same command again")
             keep(study, folder, root)
     numbers = {experiment.name: analysed(experiment, work, root, flags.dry_run) for experiment in EXPERIMENTS}
-    write_readme(page, EXPERIMENTS, {study.name: record.read(root, study) for study in STUDIES}, numbers)
+    write_readme(page, root, EXPERIMENTS, {study.name: record.read(root, study) for study in STUDIES}, numbers)
     say(f"comparison: {page}")
 
 

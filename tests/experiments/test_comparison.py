@@ -148,11 +148,15 @@ def test_the_page(tmp_path):
     study = replace(STUDY, numbers=(Number(5.0, at={"beta": 1.0}),), note="A note.")
     missing = replace(STUDY, name="missing", title="other", numbers=(Number(5.0),))
     experiment = Experiment(
-        "name", "Title", "the source", "The question.", (study, missing), (Picture("study", "samples", "A picture."),)
+        *("name", "Title", "the source", "The question.", (study, missing)),
+        (Picture("study", "samples", "A picture."), Picture("study", "other", "None yet.")),
     )
+    root = tmp_path / "results"
+    root.mkdir()
+    (root / "study_samples.png").write_bytes(b"")
     table = {"Classes": {"header": ["a", "b"], "rows": [["x", 1]], "caption": "What it is."}}
     path = tmp_path / "README.md"
-    comparison.write_readme(path, [experiment], {"study": record(member(1.0, 0, [9.0, 5.0]))}, {"name": table})
+    comparison.write_readme(path, root, [experiment], {"study": record(member(1.0, 0, [9.0, 5.0]))}, {"name": table})
     text = path.read_text()
     for part in (
         "2 printed numbers: 1 met, 1 not trained yet.",
@@ -167,3 +171,4 @@ def test_the_page(tmp_path):
         "![A picture.](results/study_samples.png)",
     ):
         assert part in text, part
+    assert "None yet." not in text
