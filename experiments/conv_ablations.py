@@ -91,6 +91,16 @@ EXPERIMENT = Experiment(
         ablation(
             "leaky_conv_attention", "self-attention", *quality(0.7713, 0.02010), architecture="leaky_conv_attention"
         ),
+        ablation(
+            "leaky_conv_starts",
+            "first 3 epochs",
+            learning_rates=(5e-3, 6e-3),
+            variances=(0.5, 0.2),
+            warmup_steps=(0.0, *WARMUP),
+            seeds=(0, 1, 2, 3, 4),
+            epochs=3,
+            note="How many of five seeds get off to a bad start, with and without a warm-up.",
+        ),
         # What exploded or died for the document, with a warm-up: the same settings but for the first 200 steps.
         ablation("leaky_conv_variance_stable", "var 0.2, warm-up", variances=(0.2,), warmup_steps=WARMUP),
         ablation("leaky_conv_rate_stable", "rate 6e-3, warm-up", learning_rates=(6e-3,), warmup_steps=WARMUP),

@@ -58,17 +58,23 @@ def test_means_are_summed_in_float64():
     assert abs(running / np.float32(0.1) - 1) > 1e-3
 
 
-def test_evaluate_is_in_order_whatever_the_batch_size_and_by_hand():
-    model = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3)
-    params = model.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
+def make_model(**settings):
+    """A conditional model, its parameters, and 7 images of 3 classes."""
+    model = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3, num_classes=3, **settings)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1), jnp.array(0))["params"]
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (7, *SHAPE), np.uint8))
-    split, hparams = DeviceSplit(images, jnp.zeros(7, jnp.int32)), Hparams(beta=3.0)
+    return model, params, DeviceSplit(images, jnp.arange(7, dtype=jnp.int32) % 3)
+
+
+def test_evaluate_is_in_order_whatever_the_batch_size_and_by_hand():
+    model, params, split = make_model()
+    hparams = Hparams(beta=3.0)
     result = evaluate(model, bernoulli, params, hparams, split, jax.random.key(2), batch_size=3)
     assert all(len(x) == 7 for x in result)
 
-    scaled = images.astype(jnp.float32) / 255
-    posterior: Posterior = model.apply({"params": params}, scaled, method=VAE.encode)
-    decoded = jax.nn.sigmoid(model.apply({"params": params}, posterior.mean, method=VAE.decode))
+    scaled = split.image.astype(jnp.float32) / 255
+    posterior: Posterior = model.apply({"params": params}, scaled, split.label, method=VAE.encode)
+    decoded = jax.nn.sigmoid(model.apply({"params": params}, posterior.mean, split.label, method=VAE.decode))
     np.testing.assert_allclose(result.mean, posterior.mean, atol=1e-6)
     np.testing.assert_allclose(result.kl_per_dimension, gaussian_kl_per_dimension(posterior), atol=1e-6)
     np.testing.assert_allclose(result.kl, result.kl_per_dimension.sum(axis=1), rtol=1e-5)
@@ -81,10 +87,7 @@ def test_evaluate_is_in_order_whatever_the_batch_size_and_by_hand():
 
 @pytest.mark.parametrize("noise", ["posterior", "none"])
 def test_sampled_quality_is_that_of_the_sample_in_the_loss(noise):
-    model = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3, noise=noise)
-    params = model.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
-    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (7, *SHAPE), np.uint8))
-    split, key = DeviceSplit(images, jnp.zeros(7, jnp.int32)), jax.random.key(2)
+    (model, params, split), key = make_model(noise=noise), jax.random.key(2)
     result = evaluate(model, squared_error, params, Hparams(variance=0.1), split, key, batch_size=3)
     sampled = sampled_quality(model, params, split, key, batch_size=4)
     np.testing.assert_allclose(sampled.sampled_mse, result.reconstruction * 0.2 / 256, rtol=1e-5)

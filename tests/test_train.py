@@ -19,6 +19,7 @@ from jaxvae.types import Batch, Hparams, TrainState
 SHAPE = (4, 4, 1)
 LABEL = jnp.array(0)
 MODEL = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3)
+CONDITIONAL = MODEL.clone(num_classes=4)
 
 
 def make_batch(size=6, padding=0, seed=0):
@@ -26,22 +27,26 @@ def make_batch(size=6, padding=0, seed=0):
     weight = np.ones(size, np.float32)
     weight[size - padding :] = 0
     image = rng.uniform(size=(size, *SHAPE)).astype(np.float32)
-    return Batch(jnp.asarray(image), jnp.zeros(size, jnp.int32), jnp.asarray(weight))
+    return Batch(jnp.asarray(image), jnp.arange(size, dtype=jnp.int32) % 4, jnp.asarray(weight))
 
 
-def make_state(**hparams) -> TrainState:
-    return init_state(MODEL, SHAPE, jax.random.key(0), Hparams(**hparams))
+def make_state(model=MODEL, **hparams) -> TrainState:
+    return init_state(model, SHAPE, jax.random.key(0), Hparams(**hparams))
 
 
-def test_negative_elbo_is_its_parts():
-    state, image, key = make_state(), make_batch().image[0], jax.random.key(5)
-    terms = negative_elbo(MODEL, bernoulli, state.params, image, LABEL, key, Hparams(beta=4.0))
+@pytest.mark.parametrize("model", [MODEL, CONDITIONAL], ids=["plain", "conditional"])
+def test_negative_elbo_is_its_parts(model):
+    state, image, label, key = make_state(model), make_batch().image[0], jnp.array(3), jax.random.key(5)
+    terms = negative_elbo(model, bernoulli, state.params, image, label, key, Hparams(beta=4.0))
     variables = {"params": state.params}
-    posterior = MODEL.apply(variables, image, method=VAE.encode)
-    logits = MODEL.apply(variables, reparameterize(key, posterior), method=VAE.decode)
+    posterior = model.apply(variables, image, label, method=VAE.encode)
+    logits = model.apply(variables, reparameterize(key, posterior), label, method=VAE.decode)
     np.testing.assert_allclose(terms.reconstruction, bernoulli(logits, image, Hparams()), rtol=1e-6)
     np.testing.assert_allclose(terms.kl, gaussian_kl(posterior), rtol=1e-6)
     np.testing.assert_allclose(terms.loss, terms.reconstruction + 4 * terms.kl, rtol=1e-6)
+    other = negative_elbo(model, bernoulli, state.params, image, jnp.array(1), key, Hparams(beta=4.0))
+    for a, b in zip(terms, other, strict=True):  # the label changes every term of a conditional model, and no other's
+        assert (abs(float(a - b)) > 1e-4) == (model is CONDITIONAL)
 
 
 def test_calling_the_model_is_encode_sample_decode():
@@ -59,6 +64,7 @@ def test_elbo_gradient_against_finite_differences():
     rng = np.random.default_rng(1)
     direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), params)
 
+    @jax.jit
     def loss(scale):
         moved = jax.tree.map(lambda p, d: p + scale * d, params, direction)
         return negative_elbo(MODEL, bernoulli, moved, image, LABEL, key, Hparams(beta=2.0)).loss
@@ -76,11 +82,12 @@ def test_noise_is_different_for_every_example_and_does_not_depend_on_the_batch_s
 
 
 def test_a_step_is_adam_on_the_mean_loss():
-    state, batch, key = make_state(learning_rate=0.01, beta=2.0), make_batch(), jax.random.key(3)
-    after, terms = make_train_step(MODEL, bernoulli)(state, batch, key)
+    state, batch, key = make_state(CONDITIONAL, learning_rate=0.01, beta=2.0), make_batch(), jax.random.key(3)
+    after, terms = jax.jit(make_train_step(CONDITIONAL, bernoulli))(state, batch, key)
 
+    @jax.jit
     def mean_loss(params):
-        one = partial(negative_elbo, MODEL, bernoulli, params)
+        one = partial(negative_elbo, CONDITIONAL, bernoulli, params)
         keys = example_keys(key, jnp.arange(6))
         return jnp.mean(jax.vmap(one, (0, 0, 0, None))(batch.image, batch.label, keys, state.hparams).loss)
 
@@ -98,7 +105,7 @@ def test_padding_changes_nothing():
     state, key = make_state(), jax.random.key(3)
     padded = make_batch(6, padding=2)
     real = Batch(*(x[:4] for x in padded))
-    step = make_train_step(MODEL, squared_error)
+    step = jax.jit(make_train_step(MODEL, squared_error))
     (one, terms), (other, expected) = step(state, padded, key), step(state, real, key)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), one.params, other.params)
     np.testing.assert_allclose(terms.loss, expected.loss, rtol=1e-6)
@@ -106,9 +113,9 @@ def test_padding_changes_nothing():
 
 @pytest.mark.parametrize(("size", "padding", "part"), [(6, 0, 2), (6, 2, 4), (7, 0, 3)])
 def test_parts_add_up_to_the_whole_batch(size, padding, part):
-    state, batch, key = make_state(beta=2.0), make_batch(size, padding), jax.random.key(3)
-    whole, expected = jax.jit(make_train_step(MODEL, bernoulli))(state, batch, key)
-    parts, terms = jax.jit(make_train_step(MODEL, bernoulli, part=part))(state, batch, key)
+    state, batch, key = make_state(CONDITIONAL, beta=2.0), make_batch(size, padding), jax.random.key(3)
+    whole, expected = jax.jit(make_train_step(CONDITIONAL, bernoulli))(state, batch, key)
+    parts, terms = jax.jit(make_train_step(CONDITIONAL, bernoulli, part=part))(state, batch, key)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), terms, expected)
     moments = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
     jax.tree.map(moments, parts.opt_state, whole.opt_state)  # the gradient itself, before Adam hides its size
@@ -131,7 +138,7 @@ def test_warm_up_is_a_line_to_the_learning_rate(steps, expected):
 
 
 def test_a_step_uses_the_warm_up():
-    step, batch, key = make_train_step(MODEL, bernoulli), make_batch(), jax.random.key(3)
+    step, batch, key = jax.jit(make_train_step(MODEL, bernoulli)), make_batch(), jax.random.key(3)
     (slow, _), (full, _) = (step(make_state(warmup_steps=n), batch, key) for n in (4.0, 0.0))
     before = make_state().params
     moved = [jax.tree.map(lambda a, b: a - b, state.params, before) for state in (slow, full)]
@@ -160,15 +167,15 @@ def test_all_finite():
 def test_an_epoch_is_its_steps():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.integers(0, 256, (10, *SHAPE), np.uint8))
-    split, key = DeviceSplit(images, jnp.zeros(10, jnp.int32)), jax.random.key(1)
-    step = make_train_step(MODEL, squared_error)
-    scanned, terms = jax.jit(partial(train_epoch, step, batch_size=4))(make_state(), split, key)
+    split, key = DeviceSplit(images, jnp.arange(10, dtype=jnp.int32) % 4), jax.random.key(1)
+    step = jax.jit(make_train_step(CONDITIONAL, squared_error))
+    scanned, terms = jax.jit(partial(train_epoch, step, batch_size=4))(make_state(CONDITIONAL), split, key)
 
     order_key, noise_key = jax.random.split(key)
-    order, state, losses = jax.random.permutation(order_key, 10), make_state(), []
+    order, state, losses = jax.random.permutation(order_key, 10), make_state(CONDITIONAL), []
     for number, index in enumerate((order[:4], order[4:8], order[8:])):
         weight = jnp.ones(len(index))
-        batch = Batch(images[index].astype(jnp.float32) / 255, jnp.zeros(len(index), jnp.int32), weight)
+        batch = Batch(images[index].astype(jnp.float32) / 255, split.label[index], weight)
         state, each = step(state, batch, jax.random.fold_in(noise_key, number))
         losses.append(each.loss)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), scanned.params, state.params)
