@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from experiments.study import Changes, Experiment, Study, flags_of, run_study
 from jaxvae import cli
 from jaxvae.config import check_range
-from jaxvae.errors import ConfigError
+from jaxvae.errors import ConfigError, DivergedError
 from jaxvae.flags import DataFlags, from_json, to_json, unset
 
 
@@ -44,8 +44,11 @@ class ExperimentFlags:
 
 
 def main(experiment: Experiment, doc: str | None) -> int:
-    """Run `experiment` from the process's command line; `doc`, its module's docstring, is the help text."""
-    kind = type(experiment.name, (ExperimentFlags,), {"__doc__": doc})
+    """Run `experiment` from the process's command line; `doc` is its module's docstring."""
+    title = (doc or experiment.title).splitlines()[0]
+    studies = ", ".join(study.name for study in experiment.studies)
+    text = f"{title}\n\n{experiment.question}\n\nSource: {experiment.source}. Studies: {studies}."
+    kind = type(experiment.name, (ExperimentFlags,), {"__doc__": text})
     return cli.main(experiment.name, kind, lambda flags: run(experiment, flags))
 
 
@@ -73,40 +76,28 @@ def run(experiment: Experiment, flags: ExperimentFlags) -> Path:
         run_study(study, folder / study.name, changes, resume_command=command)
     write_page(experiment, studies, folder)
     say(f"report: {folder / 'report.html'}")
+    summaries = [runs.read_json(folder / study.name / "summary.json") for study in studies]
+    if all(summary["diverged"] == len(summary["members"]) for summary in summaries):
+        raise DivergedError("every member of every study became non-finite")
     return folder
 
 
 def write_page(experiment: Experiment, studies: list[Study], folder: Path) -> None:
-    """`report.html` over all studies, `numbers.json`, and the comparison with the document on stdout."""
+    """`report.html` over all studies, `numbers.json` of an analysis, and the comparison with the document on stdout."""
     from experiments import comparison
     from experiments.record import record_of
-    from jaxvae import plots, runs
-    from jaxvae.report import Image, Section, Table, Text, write_report
+    from jaxvae import runs
+    from jaxvae.report import Section, write_report
     from jaxvae.tables import print_table
 
     records = {study.name: record_of(study, folder / study.name) for study in studies}
-    printed = [line for study in studies for line in comparison.lines(study, records[study.name])]
-    table = [line.cells for line in printed]
-    final = [row for study in studies for row in comparison.final_rows(study, records[study.name])]
-    sections: list[Section] = []
-    if table:
-        note = "Ours: mean ± deviation over the seeds. " + comparison.VERDICTS
-        sections.append(Section("Beside the document", [Table(comparison.HEADER, table, note)]))
-    caption = "Test split after the last epoch; mean ± deviation over the seeds."
-    sections.append(Section("Results", [Table(comparison.FINAL_HEADER, final, caption)]))
-    curves = comparison.curve_rows(studies, records)
-    plots.save(plots.loss_curves(curves, "label"), folder / "curves.png")
-    caption = "Nats per image against the epoch; lines are means over the seeds, bands their range."
-    sections.append(Section("Loss, reconstruction and KL", [Image(folder / "curves.png", caption, "loss curves")]))
+    printed = [line.cells for study in studies for line in comparison.lines(study, records[study.name])]
+    sections: list[Section] = [*tables(studies, records, printed), curves(studies, records, folder)]
     if experiment.analysis is not None:
-        folders = {study.name: folder / study.name for study in studies}
-        found, numbers = experiment.analysis(folders, folder)
+        found, numbers = experiment.analysis({study.name: folder / study.name for study in studies}, folder)
         sections += found
         runs.write_json(folder / "numbers.json", numbers)
-    for study in studies:
-        pictures = [folder / study.name / f"{name}.png" for name in ("reconstructions", "samples", "class_samples")]
-        images = [Image(path, f"{study.title}; more in {study.name}/report.html", path.stem) for path in pictures]
-        sections.append(Section(study.title, [Text(study.note), *(i for i in images if Path(i.png).exists())]))
+    sections += [pictures(study, folder / study.name) for study in studies]
     write_report(
         folder / "report.html",
         title=experiment.title,
@@ -114,8 +105,44 @@ def write_page(experiment: Experiment, studies: list[Study], folder: Path) -> No
         sections=sections,
         settings={"studies": ", ".join(study.name for study in studies), "folder": folder.absolute()},
     )
-    if table:
-        print_table(comparison.HEADER, table, sys.stdout)
+    if printed:
+        print_table(comparison.HEADER, printed, sys.stdout)
+
+
+def tables(studies: list[Study], records: dict[str, Any], printed: list[tuple[str, ...]]) -> list[Any]:
+    """The document's numbers beside ours, and ours after the last epoch."""
+    from experiments import comparison
+    from jaxvae.report import Section, Table
+
+    final = [row for study in studies for row in comparison.final_rows(study, records[study.name])]
+    caption = "Test split after the last epoch; mean ± deviation over the seeds that are alive."
+    sections = [Section("Results", [Table(comparison.FINAL_HEADER, final, caption)])]
+    if printed:
+        note = "Ours: mean ± deviation over the seeds. " + comparison.VERDICTS
+        sections.insert(0, Section("Beside the document", [Table(comparison.HEADER, printed, note)]))
+    return sections
+
+
+def curves(studies: list[Study], records: dict[str, Any], folder: Path) -> Any:
+    """The loss curves of all studies in one figure."""
+    from experiments.comparison import curve_rows
+    from jaxvae import plots
+    from jaxvae.report import Image, Section
+
+    plots.save(plots.loss_curves(curve_rows(studies, records), "label"), folder / "curves.png")
+    caption = "Nats per image against the epoch; lines are means over the seeds, bands their range."
+    return Section("Loss, reconstruction and KL", [Image(folder / "curves.png", caption, "loss curves")])
+
+
+def pictures(study: Study, folder: Path) -> Any:
+    """The pictures of a study that say most; its own report has all."""
+    from jaxvae.report import Image, Section, Text
+
+    paths = [folder / f"{name}.png" for name in ("reconstructions", "samples", "class_samples")]
+    images = [
+        Image(path, f"{study.title}; more in {study.name}/report.html", path.stem) for path in paths if path.exists()
+    ]
+    return Section(study.title, [Text(study.note), *images])
 
 
 def chosen(studies: Any, names: tuple[str, ...]) -> list[Study]:
@@ -137,6 +164,7 @@ def with_fallback(studies: list[Study], data: DataFlags) -> DataFlags:
     from jaxvae.data.dataset import Unavailable
     from jaxvae.experiment import say
 
+    data = replace(data, data_dir=data.data_dir and data.data_dir.absolute())
     if data.dataset != "auto":
         return data
     try:

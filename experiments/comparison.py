@@ -1,14 +1,13 @@
-"""Printed numbers beside ours: a verdict each, and the page `experiments/README.md` over all experiments."""
+"""Printed numbers beside ours, with a verdict each, and our results as rows of tables and of curves."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.record import VALUES, is_at, values
-from experiments.study import Experiment, Number, Study, printed_rows
+from experiments.record import VALUES, at, is_at, reached, values
+from experiments.study import Number, Study, printed_rows
+from jaxvae.flags import SCALARS
 from jaxvae.labels import member_label, varying
 
 HEADER = ("study", "where", "epoch", "metric", "document", "ours", "difference", "tolerance", "verdict")
@@ -17,10 +16,13 @@ VERDICTS = (
     "Met: our mean is within the tolerance of the document's single run; better: outside, on the good side; a first "
     "epoch has no tolerance, as it depends most on the seed."
 )
+LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse")
 HIGHER_IS_BETTER = ("ssim", "sampled_ssim")
 NAMES = {"sampled_mse": "MSE", "sampled_ssim": "SSIM", "kl": "KL", "mebibytes": "size, MiB"}
-MEAN_IMAGE_MSE = {"mnist": 0.0675, "fashion_mnist": 0.0866}
+MEAN_IMAGE_MSE = {"mnist": 0.067470, "fashion_mnist": 0.086641, "digits": 0.042428}
 """Of always answering with the mean training image, on the test split: what is worse has learned nothing."""
+TRACE_TOLERANCE = 0.05
+"""Of every single epoch of a printed curve."""
 TRAIN_IMAGES = 60_000
 """Of MNIST and of Fashion-MNIST."""
 
@@ -41,14 +43,15 @@ def lines(study: Study, record: Mapping[str, Any] | None) -> list[Line]:
 def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line:
     """One printed number, our mean and deviation, and the verdict."""
     ours = values(record, number) if record else np.array([])
-    word, difference = verdict(number, ours)
-    reached = epochs_reached(record)
-    if record and not is_documents_data(study, record):
-        word = "other data: no verdict"
-    elif number.epoch is None and 0 < reached < study.epochs and number.metric not in ("parameters", "mebibytes"):
-        word = f"short run: {reached} of {study.epochs} epochs, {word}"
+    word, remark, difference = verdict(number, ours)
+    shortest = epochs_reached(record)
+    of_the_model = number.metric in ("parameters", "mebibytes")
+    if record and not is_documents_data(study, record) and not of_the_model:
+        word, remark = "other data", "no verdict"
+    elif number.epoch is None and 0 < shortest < study.epochs and not of_the_model:
+        word, remark = "short run", f"{shortest} of {study.epochs} epochs, {word}"
     where = ", ".join(member_label({name: value}, [name]) for name, value in number.at.items())
-    split = "" if number.metric in ("parameters", "mebibytes") or "sampled" in number.metric else f"{number.split} "
+    split = "" if of_the_model or "sampled" in number.metric else f"{number.split} "
     exact = number.metric == "parameters"
     cells = (
         study.title,
@@ -59,29 +62,28 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
         f"{ours[0]:,.0f}" if exact and ours.size else spread(ours) + other_convention(number, study, ours),
         difference,
         "" if number.tolerance is None else f"{number.tolerance:.0%}",
-        word,
+        word + f": {remark}" * bool(remark),
     )
-    return Line(cells, word.split(":")[0])
+    return Line(cells, word)
 
 
-def verdict(number: Number, ours: np.ndarray) -> tuple[str, str]:
-    """The verdict in words, and the relative difference of our mean."""
+def verdict(number: Number, ours: np.ndarray) -> tuple[str, str, str]:
+    """The verdict in a word, a remark to it, and the relative difference of our mean."""
     if not ours.size:
-        return "not trained yet", ""
+        return "not trained yet", "", ""
     lost = int(np.isnan(ours).sum())
     if lost == ours.size:
-        return "not met: every seed diverged", ""
+        return "not met", "every seed diverged", ""
     difference = float(np.nanmean(ours)) / number.value - 1
-    text = f"{difference:+.1%}"
-    remark = f" ({lost} of {ours.size} seeds diverged)" if lost else ""
+    text, remark = f"{difference:+.1%}", f"{lost} of {ours.size} seeds diverged" if lost else ""
     if number.impossible:
-        return f"impossible as printed: {number.impossible}", text
+        return "impossible as printed", number.impossible, text
     if number.tolerance is None:
-        return "", text
+        return "", "", text
     if abs(difference) <= number.tolerance:
-        return "met" + remark, text
-    good = (difference > 0) == (number.metric in HIGHER_IS_BETTER)
-    return ("better" if good else "not met") + remark, text
+        return "met", remark, text
+    good = number.metric in (HIGHER_IS_BETTER if difference > 0 else LOWER_IS_BETTER)
+    return "better" if good else "not met", remark, text
 
 
 def other_convention(number: Number, study: Study, ours: np.ndarray) -> str:
@@ -96,7 +98,7 @@ def other_convention(number: Number, study: Study, ours: np.ndarray) -> str:
 def epochs_reached(record: Mapping[str, Any] | None) -> int:
     """How far the shortest living member has got."""
     members = record["members"] if record else []
-    return min((len(m["train"]["loss"]) for m in members if m["final"]["alive"]), default=0)
+    return min((reached(m) for m in members if m["final"]["alive"]), default=0)
 
 
 def is_documents_data(study: Study, record: Mapping[str, Any]) -> bool:
@@ -108,40 +110,46 @@ def is_documents_data(study: Study, record: Mapping[str, Any]) -> bool:
 
 def trace_line(study: Study, record: Mapping[str, Any]) -> Line:
     """All epochs of the printed curves after the first: the largest relative difference of our mean."""
-    differences = []
-    for row in printed_rows(study):
-        for metric in ("loss", "reconstruction", "kl"):
-            if metric in row and row["epoch"] > 1:
-                number = Number(row[metric], metric, epoch=int(row["epoch"]), at={"beta": row["beta"]})
-                ours = values(record, number)
-                differences += [abs(np.nanmean(ours) / row[metric] - 1)] if ours.size else []
-    if not differences:
-        return Line((study.title, "every epoch", "", "", "", "", "", "", "not trained yet"), "not trained yet")
+    printed = [
+        Number(row[metric], metric, epoch=int(row["epoch"]), at={"beta": row["beta"]})
+        for row in printed_rows(study)
+        for metric in ("loss", "reconstruction", "kl")
+        if metric in row and row["epoch"] > 1
+    ]
+    means = {k: np.mean(ours) for k, number in enumerate(printed) if (ours := values(record, number)).size}
+    differences = [abs(mean / printed[k].value - 1) for k, mean in means.items() if np.isfinite(mean)]
+    text = f"{np.mean(differences):.1%} on average, {max(differences):.1%} at most" if differences else ""
     if not is_documents_data(study, record):
-        return Line((study.title, "every epoch", "", "", "", "", "", "", "other data: no verdict"), "other data")
-    within = max(differences) <= 0.05
-    text = f"{np.mean(differences):.1%} on average, {max(differences):.1%} at most"
-    word = "met" if within else "not met"
-    cells = (study.title, "every epoch", f"2 to {study.epochs}", "train trace", f"{len(differences)} values", "", text)
-    return Line((*cells, "5%", word), word)
+        word = "other data"
+    elif len(differences) < len(printed):
+        word = "not trained yet"
+    else:
+        word = "met" if max(differences) <= TRACE_TOLERANCE else "not met"
+    counted = f"{len(differences)} of {len(printed)} values"
+    cells = (study.title, "every epoch", f"2 to {study.epochs}", "train trace", counted, "", text)
+    return Line((*cells, f"{TRACE_TOLERANCE:.0%}", word), word)
 
 
 def final_rows(study: Study, record: Mapping[str, Any] | None) -> list[tuple[str, ...]]:
-    """The study's members after their last epoch, a row for each combination of the scalars that differ."""
+    """The study's members after their last epoch, a row for each combination of the scalars that differ.
+
+    Members that diverged are counted, and left out of the means.
+    """
     members = record["members"] if record else []
-    names = varying([m["hparams"] for m in members], list(members[0]["hparams"])) if members else ()
-    points = list(dict.fromkeys(tuple(m["hparams"][name] for name in names) for m in members))
+    names = varying([m["hparams"] for m in members], list(SCALARS)) if members else ()
+    points = list(dict.fromkeys(tuple(at(m, name) for name in names) for m in members))
     rows = []
     for point in points:
-        at = dict(zip(names, point, strict=True))
-        group = [m for m in members if is_at(m, at)]
-        final = [m["final"] for m in group]
-        label = f"{study.title}, {member_label(at, names)}" if len(points) > 1 else study.title
-        cells = [spread(np.array([m["test"][name][-1] for m in group], float)) for name in ("loss", "kl")]
+        group = [m for m in members if is_at(m, dict(zip(names, point, strict=True)))]
+        alive = [m for m in group if m["final"]["alive"]]
+        final = [m["final"] for m in alive]
+        label = member_label(dict(zip(names, point, strict=True)), names)
+        cells = [spread(np.array([m["test"][name][-1] for m in alive], float)) for name in ("loss", "kl")]
         cells += [
             spread(column(final, name)) for name in ("mse", "ssim", "sampled_mse", "sampled_ssim", "active_units")
         ]
-        rows.append((label, str(len(group)), *cells, remarks(study, group)))
+        title = f"{study.title}, {label}" if len(points) > 1 else study.title
+        rows.append((title, str(len(group)), *cells, remarks(study, record, group)))
     return rows
 
 
@@ -150,30 +158,40 @@ def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.array([row[name] for row in rows if row.get(name) is not None], float)
 
 
-def remarks(study: Study, members: Sequence[Mapping[str, Any]]) -> str:
-    """What means hide, and runs that are shorter than the document's."""
-    total, mean_mse = len(members), MEAN_IMAGE_MSE[study.data.dataset]
+def remarks(study: Study, record: Any, members: Sequence[Mapping[str, Any]]) -> str:
+    """What means hide, and runs that are shorter than the full length."""
+    alive = [m for m in members if m["final"]["alive"]]
+    mean_mse = MEAN_IMAGE_MSE[record["runs"][-1]["dataset"]["name"]]
     counts = {
-        "diverged": sum(not m["final"]["alive"] for m in members),
-        "collapsed": sum(bool(m["final"]["alive"] and m["final"]["collapsed"]) for m in members),
-        "worse than the mean image": sum(m["final"]["alive"] and m["final"]["mse"] > mean_mse for m in members),
+        "diverged": len(members) - len(alive),
+        "collapsed": sum(bool(m["final"]["collapsed"]) for m in alive),
+        "worse than the mean image": sum(m["final"]["mse"] > 1.001 * mean_mse for m in alive),
     }
-    found = [f"{count} of {total} {what}" for what, count in counts.items() if count]
-    shortest = min(len(m["train"]["loss"]) for m in members)
-    if shortest < study.epochs and counts["diverged"] < total:
+    found = [f"{count} of {len(members)} {what}" for what, count in counts.items() if count]
+    shortest = min((reached(m) for m in alive), default=study.epochs)
+    if shortest < study.epochs:
         found.insert(0, f"{shortest} of {study.epochs} epochs")
     return "; ".join(found)
 
 
 def spread(ours: np.ndarray) -> str:
-    """Mean and deviation over the seeds, four digits of the mean; one seed has no deviation."""
+    """Mean and deviation over the seeds, four digits of the mean or one more than the deviation needs."""
     finite = ours[np.isfinite(ours)]
     if not finite.size:
         return "–"
     mean = float(np.mean(finite))
-    digits = max(0, 3 - int(np.floor(np.log10(abs(mean))))) if mean else 2
-    digits = min(digits, 5)
-    return f"{mean:.{digits}f}" + (f" ± {np.std(finite, ddof=1):.{digits}f}" if finite.size > 1 else "")
+    digits = min(5, max(0, 3 - leading_digit(mean))) if mean else 2
+    if finite.size == 1:
+        return f"{mean:.{digits}f}"
+    deviation = float(np.std(finite, ddof=1))
+    if deviation:
+        digits = max(digits, min(5, -leading_digit(deviation)))
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def leading_digit(value: float) -> int:
+    """The power of ten of a number's first digit."""
+    return int(np.floor(np.log10(abs(value))))
 
 
 def curve_rows(studies: Sequence[Study], records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -181,114 +199,13 @@ def curve_rows(studies: Sequence[Study], records: Mapping[str, Mapping[str, Any]
     rows = []
     for study in studies:
         members = records[study.name]["members"]
-        names = [name for name in varying([m["hparams"] for m in members], list(members[0]["hparams"]))]
+        names = varying([m["hparams"] for m in members], list(SCALARS))
         several = len({tuple(m["hparams"][name] for name in names) for m in members}) > 1
         for number, member in enumerate(members):
             label = study.title + (f", {member_label(member['hparams'], names)}" if several else "")
             for split in ("train", "test"):
                 for epoch, terms in enumerate(zip(*member[split].values(), strict=True), 1):
                     named = {k: np.nan if v is None else v for k, v in zip(member[split], terms, strict=True)}
-                    rows.append({"label": label, "member": number, "split": split, "epoch": epoch, **named})
+                    place = {"label": label, "member": number, "split": split, "epoch": epoch}
+                    rows.append({**place, **named, "alive": member["final"]["alive"] or epoch < reached(member)})
     return rows
-
-
-# The page over all experiments.
-
-HEAD = """# The documents' numbers, and ours
-
-Written by `python -m experiments.reproduce` from the records in `experiments/results/`; do not edit it. Records are of
-full runs on the data set that is named, at the document's settings and length unless a remark says otherwise.
-
-Losses are in nats per image: summed over pixels and latent dimensions, averaged over images. Train values are means
-over an epoch, while the model changes, as the documents print them; test values are taken after it. Ours are the mean ±
-standard deviation over the seeds, or one seed where no deviation stands. MSE and SSIM are of decoded posterior means;
-*sampled*, of decoded posterior samples, as in training.
-
-**met**: our mean is within the tolerance of the document's single run · **better**: outside it, on the good side ·
-**not met** · **impossible as printed**, with the reason. A first epoch has no tolerance, as it depends most on the
-seed.
-"""
-
-
-def write_readme(
-    path: Path, root: Path, experiments: Sequence[Experiment], records: Mapping[str, Any], notes: Mapping[str, Any]
-) -> None:
-    """Write the page.
-
-    Args:
-        path: of the page.
-        root: folder with the records' pictures, beside the page.
-        experiments: what it shows, in order.
-        records: study name -> record.
-        notes: experiment name -> the tables of its analysis by title.
-    """
-    from jaxvae.runs import write_text
-
-    every = {study.name: lines(study, records.get(study.name)) for e in experiments for study in e.studies}
-    counts = Counter(line.verdict for found in every.values() for line in found if line.verdict)
-    total = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    parts = [HEAD, f"{sum(counts.values())} printed numbers: {total}.\n"]
-    for experiment in experiments:
-        parts += numbers_of(experiment, every, records, notes.get(experiment.name) or {})
-        parts += pictures_of(experiment, root)
-    write_text(path, "\n".join(parts) + "\n")
-
-
-def numbers_of(
-    experiment: Experiment,
-    every: Mapping[str, Sequence[Line]],
-    records: Mapping[str, Any],
-    tables: Mapping[str, Mapping[str, Any]],
-) -> list[str]:
-    """One experiment: question, printed numbers, results, settings."""
-    found = [line.cells for study in experiment.studies for line in every[study.name]]
-    final = [row for study in experiment.studies for row in final_rows(study, records.get(study.name))]
-    parts = [f"## {experiment.title}", "", f"`python -m experiments.{experiment.name}` · {experiment.source}", ""]
-    parts += [experiment.question, ""]
-    if found:
-        parts += [markdown(HEADER, found), ""]
-    if final:
-        parts += ["After the last epoch, on the test split:", "", markdown(FINAL_HEADER, final), ""]
-    for title, table in tables.items():
-        parts += [f"{title}. {table['caption']}", "", markdown(table["header"], table["rows"]), ""]
-    parts += [f"- **{study.title}**: {study.note}" for study in experiment.studies if study.note]
-    parts += [f"- {line}" for study in experiment.studies for line in provenance(study, records.get(study.name))]
-    return [*parts, ""]
-
-
-def pictures_of(experiment: Experiment, root: Path) -> list[str]:
-    """The experiment's pictures, where there are."""
-    pictures = {f"{picture.study}_{picture.figure}.png": picture.caption for picture in experiment.pictures}
-    if experiment.analysis_picture:
-        pictures[f"{experiment.name}_{experiment.analysis_picture}"] = experiment.title
-    parts = []
-    for name, caption in pictures.items():
-        if (root / name).exists():
-            parts += [f"![{caption}]({root.name}/{name})", "", f"*{caption}*", ""]
-    return parts
-
-
-def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:
-    """Where a study's members come from: seeds, epochs, data, device, version, commit."""
-    if record is None:
-        return [f"{study.title}: not trained yet."]
-    found = []
-    for number, run in enumerate(record["runs"]):
-        members = [m for m in record["members"] if m["run"] == number]
-        if not members:
-            continue
-        seeds = ", ".join(str(seed) for seed in sorted({m["seed"] for m in members}))
-        e = run["environment"]
-        found.append(
-            f"{study.title}: seed{'s' * (',' in seeds)} {seeds}, {len(members)} member{'s' * (len(members) > 1)}, "
-            f"{run['epochs']} epochs of {run['dataset']['name']} on {e['device']}, jax {e['versions']['jax']}, commit "
-            f"{e['commit']}"
-        )
-    return found
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    align = ["---" if name in ("study", "where", "verdict", "remarks") else "---:" for name in header]
-    cells = [header, align, *rows]
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in cells)

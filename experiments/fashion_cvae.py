@@ -1,7 +1,7 @@
 """Document 002's conditional VAEs of Fashion-MNIST: fully connected against convolutional.
 
-source      document 002: MLP 794-512-64 (913,296 parameters) and conv 11-32-64, 4x4, stride 2 (708,545), 50 epochs
-expected    equal quality at 3.5 MB against 2.8 MB; the document prints no loss
+source      document 002: MLP 794-512-64 and conv 11-32-64, 4x4, stride 2, z = 64, 50 epochs of Fashion-MNIST
+expected    equal quality at 2.8 M against 3.5 M; the document prints no loss
 run time    1 h for both studies with 3 seeds each on 2 CPU cores
 command     python -m experiments.fashion_cvae
 """
@@ -22,8 +22,8 @@ EXPERIMENT = Experiment(
     title="Conditional VAE of fashion",
     source="document 002, z = 64, 50 epochs of Fashion-MNIST",
     question="Whether a smaller conv net equals an MLP. The document gives networks and epochs; cross-entropy summed "
-    "over pixels, Adam 1e-3 and batch 128 are ours. Its sizes are float32 parameters, rounded up as `ls "
-    "-h` does: 3.48 MiB and 2.70 MiB.",
+    "over pixels, Adam 1e-3 and batch 128 are ours. Its layers have 913,296 and 708,545 parameters, so its "
+    "sizes, 3.5 M and 2.8 M, are MiB of float32, rounded up as `ls -h` does: 3.48 and 2.70.",
     studies=(
         Study(
             "fashion_cvae_mlp",
@@ -31,7 +31,7 @@ EXPERIMENT = Experiment(
             SWEEP,
             Config(architecture="mlp_512", **SETTINGS),
             DATA,
-            numbers=(Number(913_296, "parameters", tolerance=0.0), Number(3.5, "mebibytes", tolerance=0.04)),
+            numbers=(Number(3.5, "mebibytes", tolerance=0.04),),
         ),
         Study(
             "fashion_cvae_conv",
@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
             SWEEP,
             Config(architecture="conv_32_64", **SETTINGS),
             DATA,
-            numbers=(Number(708_545, "parameters", tolerance=0.0), Number(2.8, "mebibytes", tolerance=0.04)),
+            numbers=(Number(2.8, "mebibytes", tolerance=0.04),),
         ),
     ),
     pictures=(

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.study import Number, Study
-from jaxvae.flags import SCALARS
+from experiments.study import Number, Study, same_settings
+from jaxvae.flags import SCALARS, SweepFlags
 from jaxvae.runs import read_json, write_text
 
 CURVES = ("loss", "reconstruction", "kl")
@@ -33,16 +33,22 @@ def read(root: Path, study: Study) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
-def missing_seeds(record: Mapping[str, Any] | None, study: Study, epochs: int) -> tuple[int, ...]:
-    """The study's seeds that lack a member with so many epochs; one that diverged has all it can have."""
-    members = record["members"] if record else []
-    done = [m for m in members if len(m["train"]["loss"]) >= epochs or not m["final"]["alive"]]
+def missing_seeds(record: Mapping[str, Any] | None, study: Study, epochs: int, seeds: Sequence[int]) -> tuple[int, ...]:
+    """Which of `seeds` lack a member with so many epochs at the study's settings.
+
+    One that diverged has all the epochs that it can have.
+    """
+    members = record["members"] if record and all(same_settings(study, r["flags"]) for r in record["runs"]) else []
+    done = [m for m in members if reached(m) >= epochs or not m["final"]["alive"]]
     points = [dict(zip(SCALARS, values, strict=True)) for values in grid_points(study)]
     return tuple(
-        seed
-        for seed in study.sweep.seeds
-        if not all(any(m["seed"] == seed and is_at(m, point) for m in done) for point in points)
+        seed for seed in seeds if not all(any(m["seed"] == seed and is_at(m, point) for m in done) for point in points)
     )
+
+
+def reached(member: Member) -> int:
+    """How many epochs a member has."""
+    return len(member["train"]["loss"])
 
 
 def grid_points(study: Study) -> list[tuple[float, ...]]:
@@ -51,25 +57,35 @@ def grid_points(study: Study) -> list[tuple[float, ...]]:
 
 
 def add(root: Path, study: Study, folder: Path) -> None:
-    """Add the finished run in `folder` to the study's record in `root`; members that are there already are replaced."""
+    """Add the finished run in `folder` to the study's record in `root`.
+
+    A member that is there already is replaced unless it has more epochs; members of other settings go.
+    """
     run, members = condense(folder)
-    record = read(root, study) or {"study": study.name, "runs": [], "members": []}
-    number = len(record["runs"])
-    new = [{**member, "run": number} for member in members]
-    kept = [m for m in record["members"] if not any(m["seed"] == n["seed"] and is_at(m, n["hparams"]) for n in new)]
+    record = read(root, study)
+    if record is None or not all(same_settings(study, r["flags"]) for r in record["runs"]):
+        record = {"study": study.name, "runs": [], "members": []}
+    number, old = len(record["runs"]), record["members"]
+
+    def among(member: Member, others: Sequence[Member]) -> bool:
+        return any(member["seed"] == other["seed"] and is_at(member, other["hparams"]) for other in others)
+
+    new = [{**m, "run": number} for m in members if not among(m, [o for o in old if reached(o) > reached(m)])]
+    kept = [m for m in old if not among(m, new)]
     record["runs"].append(run)
-    members = sorted(kept + new, key=lambda m: (list(m["hparams"].values()), m["seed"]))
+    members = sorted(kept + new, key=lambda m: ([at(m, name) for name in SCALARS], m["seed"]))
     used = sorted({m["run"] for m in members})  # a run whose members were all replaced goes
     record["runs"] = [record["runs"][k] for k in used]
     record["members"] = [{**m, "run": used.index(m["run"])} for m in members]
-    record["parameters"] = parameters(study)
+    record["parameters"] = run["parameters"]
     write_text(root / f"{study.name}.json", as_text(record))
 
 
 def record_of(study: Study, folder: Path) -> dict[str, Any]:
     """A record of the one run in `folder`."""
     run, members = condense(folder)
-    return {"study": study.name, "runs": [run], "members": members, "parameters": parameters(study)}
+    members = [{**member, "run": 0} for member in members]
+    return {"study": study.name, "runs": [run], "members": members, "parameters": run["parameters"]}
 
 
 def condense(folder: Path) -> tuple[dict[str, Any], list[Member]]:
@@ -87,39 +103,33 @@ def condense(folder: Path) -> tuple[dict[str, Any], list[Member]]:
         hparams = {name: final[name] for name in SCALARS}
         values = {name: final[name] if isinstance(final[name], bool) else compact(final[name]) for name in FINAL}
         members.append({"seed": final["seed"], "hparams": hparams, **curves, "final": values})
+    data = {name: config["flags"]["data"][name] for name in ("dataset", "limit", "rgb")}
     run = {
         "seconds": round(summary["train_seconds"], 1),
         "epochs": summary["epochs"],
-        "flags": config["flags"],
+        "parameters": summary["parameters"],
+        "flags": {name: config["flags"][name] for name in ("sweep", "model")} | {"data": data},
         "dataset": {name: config["dataset"][name] for name in ("name", "train", "test", "sha256")},
         "environment": {name: value for name, value in config["environments"][-1].items() if name != "command"},
     }
     return run, members
 
 
-def parameters(study: Study) -> int:
-    """How many parameters the study's model has, on images of 28x28 with ten classes."""
-    import jax
-
-    from jaxvae.fit import build_model
-    from jaxvae.train import init_state
-    from jaxvae.types import Hparams
-
-    shape = (28, 28, 3 if study.data.rgb else 1)
-    model = build_model(study.model, shape, num_classes=10)
-    state = jax.eval_shape(lambda key: init_state(model, shape, key, Hparams()), jax.random.key(0))
-    return sum(x.size for x in jax.tree.leaves(state.params))
+def at(member: Member, name: str) -> float:
+    """A member's value of a scalar; one that was added since it was trained was at its default."""
+    return member["hparams"].get(name, getattr(SweepFlags(), SCALARS[name])[0])
 
 
 def is_at(member: Member, point: Mapping[str, float]) -> bool:
-    """Whether a member has these values; scalars that were added since it was trained are at their defaults."""
-    return all(np.isclose(member["hparams"].get(name, value), value, rtol=1e-5) for name, value in point.items())
+    """Whether a member has these values of its scalars."""
+    return all(np.isclose(at(member, name), value, rtol=1e-5) for name, value in point.items())
 
 
 def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
     """Our values of a printed number, one per seed; NaN where it diverged, none where it has not got to its epoch.
 
-    A number without an epoch is of the last one that there is.
+    A number without an epoch is of the last one that there is. A member that diverged is frozen at its last finite
+    state, so all its numbers are NaN, whatever stands in its curves.
     """
     if number.metric == "parameters":
         return np.array([record["parameters"]], float)
@@ -131,7 +141,9 @@ def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
     found = []
     for member in members:
         curve = member[number.split].get(number.metric)
-        if curve is None:
+        if not member["final"]["alive"]:
+            found.append(None)
+        elif curve is None:
             found.append(member["final"][number.metric])
         elif number.epoch is None or number.epoch <= len(curve):
             found.append(curve[-1 if number.epoch is None else number.epoch - 1])

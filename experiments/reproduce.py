@@ -6,8 +6,7 @@ command     python -m experiments.reproduce
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +21,8 @@ from experiments import (
     mlp_baseline,
     region_weighted,
 )
-from experiments.command import chosen
-from experiments.study import Changes, Experiment, Study, run_study
+from experiments.command import chosen, with_fallback
+from experiments.study import Changes, Experiment, Study, changed, run_study
 from jaxvae import cli
 from jaxvae.config import check_range
 from jaxvae.errors import ConfigError
@@ -50,8 +49,8 @@ STUDIES: tuple[Study, ...] = tuple(study for experiment in EXPERIMENTS for study
 class Reproduce:
     """Train the documents' studies where members are missing in experiments/results/, and write experiments/README.md.
 
-    What is done is skipped, and what was interrupted goes on from its last checkpoint. Runs are kept in the folder
-    --work, a study each; without it, what is done stays done, but an interrupted study starts again.
+    What is done is skipped, and what was interrupted goes on from its last checkpoint when the same command is given
+    again. Runs are kept in the folder --work, records and pictures in experiments/results/.
     """
 
     studies: Annotated[tuple[str, ...], unset("NAME [NAME ...]", "all")] = ()
@@ -83,7 +82,7 @@ class Reproduce:
 def run(flags: Reproduce) -> None:
     """Train what is missing, then compare."""
     from experiments import record
-    from experiments.comparison import write_readme
+    from experiments.page import write_readme
     from jaxvae.experiment import say
 
     root, page = (HERE / "results", HERE / "README.md")
@@ -93,19 +92,19 @@ def run(flags: Reproduce) -> None:
         root, page = work / "records", work / "README.md"
         root.mkdir(parents=True, exist_ok=True)
     for study in chosen(STUDIES, flags.studies):
-        epochs = QUICK.epochs if flags.quick else min(study.epochs, flags.max_epochs or study.epochs)
-        assert epochs is not None
-        wanted = flags.seeds or (QUICK.seeds if flags.quick else None) or study.sweep.seeds
-        missing = record.missing_seeds(record.read(root, study), study, epochs)
-        seeds = tuple(seed for seed in wanted if seed in missing)
+        changes = Changes(min(study.epochs, flags.max_epochs or study.epochs), data=DataFlags(data_dir=flags.data_dir))
+        if flags.quick:  # any real data will do
+            changes = replace(QUICK, data=with_fallback([study], replace(QUICK.data, data_dir=flags.data_dir)))
+        assert changes.epochs is not None
+        as_run = changed(study, changes)
+        wanted = flags.seeds or changes.seeds or study.sweep.seeds
+        seeds = record.missing_seeds(record.read(root, study), as_run, changes.epochs, wanted)
         if flags.dry_run:
             say(f"{study.name}: " + (f"seeds {', '.join(map(str, seeds))} are missing" if seeds else "complete"))
         elif seeds:
-            limit = QUICK.data.limit if flags.quick else None
-            changes = Changes(epochs, seeds, DataFlags(data_dir=flags.data_dir, limit=limit))
-            folder = work / study.name / f"{epochs}_epochs_seeds_{'_'.join(map(str, seeds))}"
-            run_study(study, folder, changes, resume_command="the same command again")
-            keep(study, folder, root)
+            folder = work / study.name / f"{changes.epochs}_epochs_seeds_{'_'.join(map(str, seeds))}"
+            run_study(study, folder, replace(changes, seeds=seeds), resume_command="the same command again")
+            keep(as_run, folder, root)
     numbers = {experiment.name: analysed(experiment, work, root, flags.dry_run) for experiment in EXPERIMENTS}
     write_readme(page, root, EXPERIMENTS, {study.name: record.read(root, study) for study in STUDIES}, numbers)
     say(f"comparison: {page}")
@@ -125,35 +124,41 @@ def keep(study: Study, folder: Path, root: Path) -> None:
 
 
 def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> dict[str, Any]:
-    """The numbers of an experiment's analysis: kept ones, or new ones where all its runs are at hand."""
+    """The tables of an experiment's analysis: kept ones, or new ones where runs with as many seeds are at hand."""
     from jaxvae import plots
     from jaxvae.experiment import say
     from jaxvae.runs import read_json, write_json
 
-    path = root / f"{experiment.name}_numbers.json"
     if experiment.analysis is None:
         return {}
-    if path.exists():
-        return read_json(path)
-    folders = {study.name: newest(work / study.name) for study in experiment.studies}
-    if dry_run or not all(folders.values()):
-        return {}
+    path = root / f"{experiment.name}_numbers.json"
+    kept = read_json(path) if path.exists() else {"runs": {}, "tables": {}}
+    folders = {study.name: fullest(work / study.name) for study in experiment.studies}
+    runs = {name: folder.name for name, folder in folders.items() if folder is not None}
+    if dry_run or len(runs) < len(folders) or runs == kept["runs"]:
+        if not kept["tables"]:
+            say(f"{experiment.name}: no analysis yet; it needs a finished run of each study in {work}")
+        return kept["tables"]
     say(f"{experiment.name}: analysis")
     out = work / experiment.name
     out.mkdir(exist_ok=True)
-    _, numbers = experiment.analysis({name: folder for name, folder in folders.items() if folder}, out)
-    write_json(path, numbers)
+    _, tables = experiment.analysis({name: folder for name, folder in folders.items() if folder is not None}, out)
+    write_json(path, {"runs": runs, "tables": tables})
     for picture in out.glob("*.png"):
         (root / f"{experiment.name}_{picture.name}").write_bytes(plots.shrink(picture.read_bytes(), PICTURE_WIDTH))
-    return numbers
+    return tables
 
 
-def newest(folder: Path) -> Path | None:
-    """The complete run with the most seeds in a study's folder."""
+def fullest(folder: Path) -> Path | None:
+    """The finished run of a study with the most epochs, and of those the most members."""
     from experiments.study import complete
+    from jaxvae.runs import read_json
 
-    runs: Sequence[Path] = [path for path in folder.glob("*_seeds_*") if complete(path)]
-    return max(runs, key=lambda path: len(path.name), default=None)
+    def size(run: Path) -> tuple[int, int]:
+        summary = read_json(run / "summary.json")
+        return summary["epochs"], len(summary["members"])
+
+    return max((run for run in folder.glob("*_seeds_*") if complete(run)), key=size, default=None)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ in scalars and seeds are one compiled program. Imports no jax, so that `--help` 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxvae.config import Config
 from jaxvae.flags import DataFlags, Flags, RunFlags, SweepFlags
+
+DIGITS = 1500
+"""Training images of the embedded digits: the largest batch there."""
 
 Analysis = Callable[[Mapping[str, Path], Path], tuple[list[Any], dict[str, Any]]]
 """(study name -> its run folder, folder for pictures) -> sections for the report, and tables to keep by title."""
@@ -44,7 +47,7 @@ class Study:
 
     @property
     def epochs(self) -> int:
-        """The document's length."""
+        """The full length: the document's, where it has this setting."""
         assert self.sweep.epochs is not None
         return self.sweep.epochs
 
@@ -89,38 +92,66 @@ def flags_of(study: Study, changes: Changes) -> Flags:
         dataset=study.data.dataset if changes.data.dataset == "auto" else changes.data.dataset,
         data_dir=changes.data.data_dir,
         limit=min(limits, default=None),
+        rgb=study.data.rgb or changes.data.rgb,
     )
     sweep = replace(study.sweep, epochs=changes.epochs or study.epochs, seeds=changes.seeds or study.sweep.seeds)
-    sizes = [size for size in (sweep.batch_size, data.limit, 1500 if data.dataset == "digits" else None) if size]
+    sizes = [size for size in (sweep.batch_size, data.limit, DIGITS if data.dataset == "digits" else None) if size]
     return Flags(sweep=replace(sweep, batch_size=min(sizes)), model=study.model, data=data)
 
 
+def changed(study: Study, changes: Changes) -> Study:
+    """The study with the batch size and the data that a run of it with these changes has."""
+    flags = flags_of(study, changes)
+    sweep = replace(study.sweep, batch_size=flags.sweep.batch_size)
+    return replace(study, sweep=sweep, data=replace(flags.data, data_dir=None))
+
+
 def complete(folder: Path) -> bool:
-    """Whether the run in `folder` has finished."""
+    """Whether the run in `folder` has finished, its report included; one whose every member diverged has none."""
     from jaxvae.runs import read_json
 
     path = folder / "summary.json"
-    return path.exists() and bool(read_json(path).get("complete"))
+    summary = read_json(path) if path.exists() else {}
+    diverged = summary.get("diverged") == len(summary.get("members", ()))
+    return bool(summary.get("complete")) and (diverged or (folder / "report.html").exists())
+
+
+def same_settings(study: Study, saved: Any) -> bool:
+    """Whether saved flags (JSON) are of the study's model, batch and data; options newer than they are at defaults."""
+    if not isinstance(saved, dict):
+        return False
+    model = {**asdict(Config()), **saved.get("model", {})}
+    data = {**asdict(DataFlags()), **saved.get("data", {})}
+    return (
+        model == asdict(study.model)
+        and saved.get("sweep", {}).get("batch_size") == study.sweep.batch_size
+        and all(data[name] == getattr(study.data, name) for name in ("dataset", "limit", "rgb"))
+    )
 
 
 def run_study(study: Study, folder: Path, changes: Changes, *, resume_command: str) -> None:
     """Train a study in `folder`; go on where it stands, or do nothing where it is complete.
 
     A study whose every member diverged is a result like any other: it is told, not raised.
-    """
-    from jaxvae import experiment
-    from jaxvae.errors import DivergedError
 
+    Raises:
+        ConfigError: the run in `folder` was made with other settings than these.
+    """
+    from jaxvae import experiment, runs
+    from jaxvae.errors import ConfigError, DivergedError
+
+    wanted, as_run = flags_of(study, changes), changed(study, changes)
+    started = (folder / "config.json").exists()
+    if started and not same_settings(as_run, runs.read_json(folder / "config.json").get("flags")):
+        raise ConfigError(f"{folder} holds a run of {study.name} with other settings; remove it or name another")
     if complete(folder):
         experiment.say(f"{study.name}: complete in {folder}")
         return
     experiment.say(f"{study.name}: {study.title}")
-    if (folder / "config.json").exists():
-        flags = Flags(run=RunFlags(resume=folder))
-    else:
-        flags = replace(flags_of(study, changes), run=RunFlags(out=folder))
+    flags = Flags(run=RunFlags(resume=folder)) if started else replace(wanted, run=RunFlags(out=folder))
+    printed = printed_curves(study) if as_run.data == study.data else None
     try:
-        experiment.run(study.name, flags, resume_command=resume_command, printed=printed_curves(study))
+        experiment.run(study.name, flags, resume_command=resume_command, printed=printed)
     except DivergedError as error:
         experiment.say(str(error))
 

@@ -45,7 +45,11 @@ def epoch_order(num_examples: int, batch_size: int, key: Array | None = None) ->
     return EpochOrder(jnp.pad(index, padding).reshape(steps, -1), weight.reshape(steps, -1))
 
 
+def to_float(image: Array) -> Array:
+    """uint8 pixels as float32 in [0, 1]."""
+    return image.astype(jnp.float32) / 255.0
+
+
 def gather(split: DeviceSplit, index: Array, weight: Array) -> Batch:
     """Take the examples at `index` [B] and scale their pixels to [0, 1]."""
-    image = split.image[index].astype(jnp.float32) / 255.0
-    return Batch(image, split.label[index], weight)
+    return Batch(to_float(split.image[index]), split.label[index], weight)

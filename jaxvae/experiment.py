@@ -1,6 +1,5 @@
 """Run one sweep from its flags to its report: data, fit with checkpoints, evaluation, figures, summary."""
 
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,19 +10,18 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from jaxvae import data, plots, runs
+from jaxvae import data, runs
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.config import DatasetName
 from jaxvae.data.dataset import Dataset, Split
 from jaxvae.errors import ConfigError, DivergedError
-from jaxvae.figures import last_rows, sweep_figures
+from jaxvae.figures import last_rows
 from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import BATCH_SIZE, EPOCHS, SCALARS, DataFlags, Flags, RunFlags, from_json, to_json
 from jaxvae.metrics import Evaluation, Quality
 from jaxvae.progress import show_progress
-from jaxvae.report import Image, Section, Table, write_report
-from jaxvae.sweep import Members, grid
-from jaxvae.tables import print_table, results_table
+from jaxvae.sweep import grid
+from jaxvae.sweep_report import count, parameter_count, write_sweep_report
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,8 @@ def run(
             f"every member became non-finite; see {this.folder / 'metrics.csv'}; "
             "try a lower learning_rate or beta, or a higher variance"
         )
-    report(this, sweep, progress, evaluation, printed)
+    write_sweep_report(this.folder, name, this.flags, this.dataset.source, sweep, progress, evaluation, printed)
+    say(f"report: {this.folder / 'report.html'}")
     return this.folder
 
 
@@ -169,9 +168,9 @@ def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
 
         def on_epoch(progress: Progress) -> None:
             show(progress)
-            runs.write_metrics(this.folder / "metrics.csv", progress.history)
             if progress.epoch % this.flags.run.checkpoint_every == 0:
                 checkpoints.save(progress)
+            runs.write_metrics(this.folder / "metrics.csv", progress.history)
 
         with show_progress(this.epochs, done=start.epoch if start else 0) as show:
             try:
@@ -206,71 +205,6 @@ def write_config(this: Run) -> None:
     runs.write_json(this.folder / "config.json", config)
 
 
-def report(
-    this: Run,
-    sweep: Sweep,
-    progress: Progress,
-    evaluation: Evaluation,
-    printed: Mapping[str, Sequence[Mapping]] | None = None,
-) -> None:
-    """The figures, report.html, and the closing table on stdout."""
-    header, rows = results_table(progress.history)
-    sections = [
-        Section("Results", [Table(header, rows, f"After {progress.epoch} epochs; mean ± deviation over seeds.")])
-    ]
-    for name, title, caption, figure in sweep_figures(sweep, progress, evaluation, printed):
-        path = this.folder / f"{name}.png"
-        plots.save(figure, path)
-        sections.append(Section(title, [Image(path, caption, title)]))
-    sections.append(Section("Parameters", [parameter_table(progress.state.params)]))
-    environment = runs.environment()
-    settings: dict[str, Any] = {
-        **{key: value for group in to_json(this.flags).values() for key, value in group.items()},
-        "data": this.dataset.source,
-        "command": shlex.join(map(str, environment["command"])),
-        "device": f"{environment['device']} ({environment['backend']})",
-        "versions": ", ".join(f"{package} {number}" for package, number in environment["versions"].items()),
-    }
-    write_report(
-        this.folder / "report.html",
-        title=this.name.replace("_", " ").capitalize(),
-        intro=introduction(this, sweep, progress),
-        sections=sections,
-        settings=settings,
-    )
-    print_table(header, rows, sys.stdout)
-    say(f"report: {this.folder / 'report.html'}")
-
-
-def introduction(this: Run, sweep: Sweep, progress: Progress) -> str:
-    """What was done, in words."""
-    model = this.flags.model
-    parameters = sum(x.size for x in jax.tree.leaves(progress.state.params)) // len(sweep.members)
-    return (
-        f"{count(sweep.members)} of the {model.architecture} VAE ({parameters:,} parameters, "
-        f"{model.latent_dim} latent dimensions, {model.reconstruction.replace('_', ' ')} loss), trained for "
-        f"{progress.epoch} epochs as one compiled program. Losses are in nats per image: summed "
-        f"over pixels and latent dimensions, averaged over images.\n\nData: {this.dataset.source}."
-    )
-
-
-def parameter_table(params: dict) -> Table:
-    """Name, shape and size of every parameter of one member; `params` has a leading axis [K]."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    rows: list[list[Any]] = [
-        [jax.tree_util.keystr(path, simple=True, separator="/"), " x ".join(map(str, x.shape[1:])), x[0].size]
-        for path, x in leaves
-    ]
-    total = sum(row[2] for row in rows)
-    rows.append(["total", "", total])
-    return Table(("parameter", "shape", "count"), rows, f"{total * 4 / 2**20:.2f} MiB as float32.")
-
-
-def count(members: Members) -> str:
-    """How many members, in words."""
-    return f"{len(members)} member" + "s" * (len(members) > 1)
-
-
 def summary(this: Run, progress: Progress, evaluation: Evaluation, quality: Quality, seconds: float) -> dict[str, Any]:
     """The final numbers of every member, and what they took."""
     trained = {row["member"]: row for row in last_rows(progress.history, "train")}
@@ -286,7 +220,8 @@ def summary(this: Run, progress: Progress, evaluation: Evaluation, quality: Qual
     ]
     return {
         "epochs": progress.epoch,
-        "complete": progress.epoch == this.epochs,
+        "complete": progress.epoch == this.epochs or not any(row["alive"] for row in members),
+        "parameters": parameter_count(progress.state.params),
         "diverged": sum(not row["alive"] for row in members),
         "collapsed": sum(bool(row["alive"] and row["collapsed"]) for row in members),
         "train_seconds": seconds,

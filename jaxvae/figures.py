@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxvae import latent, plots
+from jaxvae.batches import to_float
 from jaxvae.fit import Progress, Row, Sweep
 from jaxvae.labels import member_label, varying
 from jaxvae.metrics import ACTIVE_VARIANCE, Evaluation, active_units
@@ -133,7 +134,7 @@ def sweep_figures(
 
 def first_images(sweep: Sweep, count: int) -> tuple[Array, Array]:
     """The first test images as floats in [0, 1], and their labels."""
-    return sweep.test.image[:count].astype(jnp.float32) / 255.0, sweep.test.label[:count]
+    return to_float(sweep.test.image[:count]), sweep.test.label[:count]
 
 
 def class_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
@@ -159,7 +160,7 @@ def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, 
     else:
         index = np.arange(2 * SHOWN_LINES).reshape(2, -1) % len(labels)
         note = "The ends are decoded test images."
-    images = sweep.test.image[index.ravel()].astype(jnp.float32) / 255.0
+    images = to_float(sweep.test.image[index.ravel()])
     label = sweep.test.label[index.ravel()]
     lines = {}
     for s in shown:

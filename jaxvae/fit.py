@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import jax
@@ -53,7 +53,6 @@ class Sweep:
     Attributes:
         model: the VAE, static.
         members: hyper-parameters and seeds.
-        chunk: how many members run side by side.
     """
 
     def __init__(self, config: Config, dataset: Dataset, members: Members, *, batch_size: int = 128) -> None:
@@ -67,7 +66,12 @@ class Sweep:
         self.train_step = make_train_step(self.model, self.reconstruction, part=default_part())  # pyright: ignore[reportArgumentType]
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
         self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
-        self.chunk = member_chunk(config.member_axis, len(members), self._member_bytes)
+        self.member_axis = config.member_axis
+
+    @cached_property
+    def chunk(self) -> int:
+        """How many members run side by side; asks the compiler on an accelerator."""
+        return member_chunk(self.member_axis, len(self.members), self._member_bytes)
 
     def start(self) -> Progress:
         """Fresh members, before the first epoch."""

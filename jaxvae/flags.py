@@ -24,6 +24,13 @@ SCALARS = {
     "black_weight": "black_weights",
 }
 """Each hyper-parameter of `jaxvae.types.Hparams` and the flag that lists its values."""
+RANGES = {"seeds": (0, 2**32 - 1), "variances": (1e-6, 1e6), "white_thresholds": (0.0, 1.0)}
+"""Least and greatest value of a flag; the others' are 0 and a million."""
+USED_BY = {
+    "variances": ("squared_error", "gaussian"),
+    **dict.fromkeys(("white_thresholds", "white_weights", "black_weights"), ("region_weighted",)),
+}
+"""The reconstruction losses that know a scalar."""
 
 
 def unset(metavar: str, default: str) -> Any:
@@ -65,7 +72,7 @@ class SweepFlags:
             if len(set(values)) < len(values):
                 raise ConfigError(f"{name} must not repeat a value: equal members give equal results")
             for value in values:
-                low, high = {"seeds": (0, 2**32 - 1), "variances": (1e-6, 1e6)}.get(name, (0.0, 1e6))
+                low, high = RANGES.get(name, (0.0, 1e6))
                 check_range(name, value, low=low, high=high)
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
@@ -77,7 +84,8 @@ class DataFlags:
     """Where the images come from."""
 
     dataset: DatasetName = "auto"
-    """auto is MNIST where it is on disk or can be downloaded, else the embedded digits; it says which, and why."""
+    """auto is the experiment's own (MNIST, unless it says otherwise) where that is on disk or can be downloaded, else
+    the embedded digits; it says which, and why."""
     data_dir: Annotated[Path | None, unset("DIR", "$JAXVAE_DATA_DIR")] = None
     """Folder with the IDX files, in it or in DIR/<name>."""
     limit: Annotated[int | None, unset("INT", "all")] = None
@@ -119,6 +127,12 @@ class Flags:
     model: Config = field(default_factory=Config)
     data: DataFlags = field(default_factory=DataFlags)
     run: RunFlags = field(default_factory=RunFlags)
+
+    def __post_init__(self) -> None:
+        """Refuse a sweep over a scalar that the loss does not know: its members would be equal."""
+        for name, losses in USED_BY.items():
+            if len(getattr(self.sweep, name)) > 1 and self.model.reconstruction not in losses:
+                raise ConfigError(f"{name} has several values, but only {' and '.join(losses)} knows them")
 
 
 def to_json(flags: Any) -> dict[str, Any]:

@@ -15,7 +15,12 @@ def knn_accuracy(
 
 
 def silhouette(z: np.ndarray, label: np.ndarray) -> float:
-    """Mean silhouette of the classes among encodings [N, Z] in -1 to 1: 0 where classes touch, 1 where far apart."""
+    """Mean silhouette of the classes among encodings [N, Z] in -1 to 1: 0 where classes touch, 1 where far apart.
+
+    NaN where it is not defined: for one class, or where every encoding has its own.
+    """
+    if not 1 < len(np.unique(label)) < len(label):
+        return float("nan")
     return float(silhouette_score(z, label))
 
 
@@ -23,8 +28,11 @@ def hole_ratio(encodings: np.ndarray, samples: np.ndarray) -> float:
     """How much farther samples [M, Z] lie from the nearest encoding [N, Z] than encodings lie from each other.
 
     The ratio of the median distances: about 1 where the samples fall among the encodings, large where they fall into
-    holes or beyond the edge.
+    holes or beyond the edge. Scale counts: samples of a prior that is wider than the encodings lie beyond their edge.
+    NaN for a single encoding.
     """
+    if len(encodings) < 2:
+        return float("nan")
     neighbours = NearestNeighbors(n_neighbors=2).fit(encodings)
     to_encoding = neighbours.kneighbors(samples, n_neighbors=1)[0][:, 0]
     between = neighbours.kneighbors(encodings, n_neighbors=2)[0][:, 1]

@@ -37,8 +37,8 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
     The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
     that would make anything non-finite is not taken: the state stays as it was and `alive` turns False for good.
 
-    A batch of more than `part` examples is worked through in parts of that size, whose gradients add up: the same
-    numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
+    A batch of more than `part` examples is worked through in parts of at most that size, whose gradients add up: the
+    same numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
     """
 
     def weighted_terms(params: dict, batch: Batch, keys: Array, hparams: Hparams) -> tuple[Array, Terms]:
@@ -55,7 +55,8 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
         batch = batch._replace(weight=batch.weight / jnp.sum(batch.weight))
         if part is None or size <= part:
             return gradient(params, batch, keys, hparams)
-        parts = jax.tree.map(lambda x: in_parts(x, part), (batch, keys))
+        even = -(-size // -(-size // part))  # as many parts, of one size
+        parts = jax.tree.map(lambda x: in_parts(x, even), (batch, keys))
 
         def add(total: tuple[dict, Terms], one_part: tuple[Batch, Array]) -> tuple[tuple[dict, Terms], None]:
             return jax.tree.map(jnp.add, total, gradient(params, *one_part, hparams)), None

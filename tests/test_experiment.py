@@ -15,7 +15,10 @@ from jaxvae.sweep import grid
 
 REAL_DATA_DIR = os.environ.get("JAXVAE_DATA_DIR")
 QUICK = ("--architecture", "dense", "--limit", "96", "--batch-size", "32")
-FIGURES = {"curves", "reconstructions", "samples", "traversals", "rate_distortion", "kl_per_dimension"}
+FIGURES = {
+    *("curves", "reconstructions", "samples", "interpolations", "traversals"),
+    *("rate_distortion", "kl_per_dimension"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +69,7 @@ def test_idx_files(tmp_path, write_idx_files, random_arrays, name, compress):
     write_idx_files(tmp_path / "data" / name, random_arrays(), compress=compress)
     flags = ("--dataset", name, "--data-dir", tmp_path / "data", "--epochs", 1, "--betas", 1, "--latent-dim", 2)
     assert sweep("--architecture", "dense", *flags, "--out", tmp_path / "run") == 0
-    summary = check_folder(tmp_path / "run", members=1, epochs=1, figures=FIGURES | {"manifold"})
+    summary = check_folder(tmp_path / "run", members=1, epochs=1, figures=FIGURES | {"manifold", "latent_scatter"})
     assert len(summary["dataset"]["sha256"]) == 4
 
 

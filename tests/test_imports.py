@@ -17,6 +17,7 @@ ORDER = [  # each may import what stands before it
     {"sweep"},
     {"fit"},
     {"checkpoint", "runs", "progress", "tables", "figures"},
+    {"sweep_report"},
     {"experiment"},
 ]
 ONLY_IMPORTER = {

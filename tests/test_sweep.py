@@ -119,8 +119,15 @@ def test_an_epoch_takes_over_the_state_it_is_given(tiny):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("chunk", [1, 4])
-def test_the_epoch_lowers_for_accelerators_without_callbacks_or_float64(tiny, platform, chunk):
-    sweep = Sweep(Config(lowering="native"), tiny, grid(beta=(1.0, 2.0, 3.0, 4.0)), batch_size=32)
+@pytest.mark.parametrize(
+    ("architecture", "conditional"), [("conv", False), ("conv_32_64", True), ("leaky_conv_attention", False)]
+)
+def test_the_epoch_lowers_for_accelerators_without_callbacks_or_float64(
+    tiny, monkeypatch, platform, chunk, architecture, conditional
+):
+    monkeypatch.setattr("jaxvae.fit.default_part", lambda: None)  # as on an accelerator
+    config = Config(architecture=architecture, conditional=conditional, lowering="native")
+    sweep = Sweep(config, tiny, grid(beta=(1.0, 2.0, 3.0, 4.0)), batch_size=32)
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), sweep.abstract_state())
     traced = train_members.trace(sweep.train_step, state, sweep.train, sweep.train_keys, batch_size=32, chunk=chunk)
     text = traced.lower(lowering_platforms=(platform,)).as_text()

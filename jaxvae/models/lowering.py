@@ -29,6 +29,11 @@ class Window(NamedTuple):
     patches: tuple[int, ...]  # rows and columns of the grid of patches
 
 
+def sliding_window(size: tuple[int, ...], k: int, stride: int, padding: int) -> Window:
+    """The patches of a convolution over an image of `size`."""
+    return Window(k, stride, padding, size, tuple((n + 2 * padding - k) // stride + 1 for n in size))
+
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -51,7 +56,7 @@ def conv(image: Array, kernel: Array, *, stride: int, padding: int, lowering: Lo
         flipped = kernel[::-1, ::-1]
         return conv_transpose(image, flipped, stride=1, padding=k - 1 - padding, output_padding=0, lowering="gemm")
     size = image.shape[-3:-1]
-    window = Window(k, stride, padding, size, tuple((n + 2 * padding - k) // stride + 1 for n in size))
+    window = sliding_window(size, k, stride, padding)
     patches: Array = im2col(image, window)
     return patches @ kernel.reshape(k * k * channels_in, channels_out)
 
@@ -63,7 +68,7 @@ def conv_constant(channels: Array, kernel: Array, *, size: tuple[int, ...], stri
     kernel alone, once for a whole batch, so that an image costs C_in products for each output.
     """
     k, _, channels_in, channels_out = kernel.shape
-    window = Window(k, stride, padding, size, tuple((n + 2 * padding - k) // stride + 1 for n in size))
+    window = sliding_window(size, k, stride, padding)
     inside: Array = im2col(jnp.ones((*size, 1), kernel.dtype), window)  # [H', W', k k] 1 inside, 0 in the padding
     sums = inside @ kernel.reshape(k * k, channels_in * channels_out)
     table = jnp.moveaxis(sums.reshape(*window.patches, channels_in, channels_out), 2, 0)

@@ -124,7 +124,10 @@ def test_help_explains_and_needs_no_jax(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for word in ("--studies", "--seeds") if name != "beta_sweep" else ("--betas", "--seeds"):
+    experiment = next((e for e in EXPERIMENTS[1:] if e.name == name), None)
+    words = ["--seeds", *(["--betas"] if name == "beta_sweep" else ["--studies"])]
+    words += [study.name for study in experiment.studies] if experiment else []
+    for word in words:
         assert word in done.stdout
 
 
@@ -149,6 +152,34 @@ class TestReproduce:
         assert "digit_cvae: right" in capsys.readouterr().err
         assert self.run(*flags) == 0
         assert "digit_cvae: right" not in capsys.readouterr().err
+
+    def test_an_analysis_is_made_once_for_the_fullest_runs(self, here, monkeypatch):
+        from dataclasses import replace
+
+        calls = []
+
+        def analysis(folders, out):
+            calls.append({name: folder.name for name, folder in folders.items()})
+            return [], {"Table": {"header": ["a"], "rows": [[1]], "caption": "c"}}
+
+        experiment = replace(digit_cvae.EXPERIMENT, studies=digit_cvae.EXPERIMENT.studies[:1], analysis=analysis)
+        work, root = here / "work", here / "records"
+        root.mkdir()
+        assert reproduce.analysed(experiment, work, root, False) == {}
+        for name, epochs, members in (("5_epochs_seeds_0_1", 5, 2), ("40_epochs_seeds_0", 40, 1)):
+            folder = work / "digit_cvae_mixup" / name
+            folder.mkdir(parents=True)
+            (folder / "report.html").touch()
+            summary = {"complete": True, "epochs": epochs, "members": [{}] * members, "diverged": 0}
+            (folder / "summary.json").write_text(json.dumps(summary))
+        tables = reproduce.analysed(experiment, work, root, False)
+        assert calls == [{"digit_cvae_mixup": "40_epochs_seeds_0"}]
+        assert reproduce.analysed(experiment, work, root, False) == tables  # kept
+        assert len(calls) == 1
+        (work / "digit_cvae_mixup" / "40_epochs_seeds_0").rename(work / "digit_cvae_mixup" / "40_epochs_seeds_1")
+        assert reproduce.analysed(experiment, work, root, True) == tables  # a dry run keeps
+        reproduce.analysed(experiment, work, root, False)  # other runs: made anew
+        assert len(calls) == 2
 
     def test_dry_run_says_what_is_missing_and_trains_nothing(self, here, capsys):
         assert self.run("--dry-run", "--seeds", 0, 1, "--work", here / "work") == 0

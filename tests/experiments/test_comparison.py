@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments import comparison
+from experiments import comparison, page
 from experiments.comparison import line, lines, spread, verdict
 from experiments.study import Experiment, Number, Picture, Study
 from jaxvae.config import Config
@@ -37,23 +37,24 @@ def record(*members):
 
 
 @pytest.mark.parametrize(
-    ("number", "ours", "word", "difference"),
+    ("number", "ours", "word", "remark", "difference"),
     [
-        (Number(100.0, tolerance=0.03), [101.0, 103.0], "met", "+2.0%"),
-        (Number(100.0, tolerance=0.03), [97.5, 98.5], "met", "-2.0%"),
-        (Number(100.0, tolerance=0.03), [96.0, 97.0], "better", "-3.5%"),
-        (Number(100.0, tolerance=0.03), [104.0], "not met", "+4.0%"),
-        (Number(0.8, "sampled_ssim"), [0.9], "better", "+12.5%"),
-        (Number(0.8, "sampled_ssim"), [0.7], "not met", "-12.5%"),
-        (Number(100.0, tolerance=None), [50.0], "", "-50.0%"),
-        (Number(100.0), [], "not trained yet", ""),
-        (Number(100.0), [np.nan, np.nan], "not met: every seed diverged", ""),
-        (Number(100.0), [np.nan, 100.0], "met (1 of 2 seeds diverged)", "+0.0%"),
-        (Number(0.1, "sampled_mse", impossible="a reason"), [0.02], "impossible as printed: a reason", "-80.0%"),
+        (Number(100.0, tolerance=0.03), [101.0, 103.0], "met", "", "+2.0%"),
+        (Number(100.0, tolerance=0.03), [97.5, 98.5], "met", "", "-2.0%"),
+        (Number(100.0, tolerance=0.03), [96.0, 97.0], "better", "", "-3.5%"),
+        (Number(100.0, tolerance=0.03), [104.0], "not met", "", "+4.0%"),
+        (Number(0.8, "sampled_ssim"), [0.9], "better", "", "+12.5%"),
+        (Number(0.8, "sampled_ssim"), [0.7], "not met", "", "-12.5%"),
+        (Number(100.0, tolerance=None), [50.0], "", "", "-50.0%"),
+        (Number(100.0), [], "not trained yet", "", ""),
+        (Number(100.0), [np.nan, np.nan], "not met", "every seed diverged", ""),
+        (Number(100.0), [np.nan, 100.0], "met", "1 of 2 seeds diverged", "+0.0%"),
+        (Number(0.1, "sampled_mse", impossible="a reason"), [0.02], "impossible as printed", "a reason", "-80.0%"),
+        (Number(10.0, "kl"), [8.0], "not met", "", "-20.0%"),  # a lower KL is no better
     ],
 )
-def test_verdict(number, ours, word, difference):
-    assert verdict(number, np.array(ours, float)) == (word, difference)
+def test_verdict(number, ours, word, remark, difference):
+    assert verdict(number, np.array(ours, float)) == (word, remark, difference)
 
 
 def test_a_line_names_where_it_is():
@@ -80,7 +81,10 @@ def test_a_trace_is_judged_by_its_worst_epoch(monkeypatch):
     assert good.cells[6] == "4.0% on average, 4.0% at most"
     (bad,) = lines(traced, record(member(1.0, 0, [50.0, 10.6])))
     assert bad.verdict == "not met"
-    assert lines(traced, record(member(1.0, 0, [50.0])))[0].verdict == "not trained yet"
+    (short,) = lines(traced, record(member(1.0, 0, [50.0])))
+    assert (short.verdict, short.cells[4]) == ("not trained yet", "0 of 1 values")
+    (dead,) = lines(traced, record(member(1.0, 0, [50.0, 10.0], alive=False)))
+    assert dead.verdict == "not trained yet"
 
 
 def test_final_rows_and_remarks():
@@ -88,13 +92,20 @@ def test_final_rows_and_remarks():
         member(1.0, 0, [9.0, 5.0]),
         member(1.0, 1, [9.0, 6.0], collapsed=True, mse=0.07),
         member(4.0, 0, [9.0], alive=False, mse=None),
+        member(4.0, 1, [9.0, 7.0]),
     )
     first, second = comparison.final_rows(STUDY, found)
     assert first[:4] == ("title, β = 1", "2", "5.500 ± 0.707", "5.500 ± 0.707")
     assert first[-1] == "1 of 2 collapsed; 1 of 2 worse than the mean image"
-    assert second[-1] == "1 of 1 diverged"
+    assert second[:3] == ("title, β = 4", "2", "7.000")  # without the one that diverged
+    assert second[-1] == "1 of 2 diverged"
     assert first[6] == "–"  # no sampled MSE was kept
     assert comparison.final_rows(STUDY, None) == []
+
+
+def test_a_diverged_member_is_drawn_as_one():
+    rows = comparison.curve_rows([STUDY], {"study": record(member(1.0, 0, [9.0, 8.0], alive=False))})
+    assert [row["alive"] for row in rows if row["split"] == "train"] == [True, False]
 
 
 def test_a_short_run_is_marked():
@@ -126,6 +137,8 @@ def test_other_data_gets_no_verdict(dataset):
         ([np.nan], "–"),
         ([], "–"),
         ([12345.6], "12346"),
+        ([101.70, 101.74], "101.72 ± 0.03"),  # as many digits as the deviation needs
+        ([1.0, 1.0], "1.000 ± 0.000"),
     ],
 )
 def test_spread(ours, text):
@@ -139,7 +152,7 @@ def test_curve_rows_are_labelled_by_study_and_scalars():
     assert len(rows) == 2 * 2 * 2
     assert rows[0] == {
         **{"label": "title, β = 1", "member": 0, "split": "train", "epoch": 1},
-        **{"loss": 9.0, "reconstruction": 9.0, "kl": 9.0},
+        **{"loss": 9.0, "reconstruction": 9.0, "kl": 9.0, "alive": True},
     }
     assert np.isnan(rows[-1]["loss"])
 
@@ -156,7 +169,7 @@ def test_the_page(tmp_path):
     (root / "study_samples.png").write_bytes(b"")
     table = {"Classes": {"header": ["a", "b"], "rows": [["x", 1]], "caption": "What it is."}}
     path = tmp_path / "README.md"
-    comparison.write_readme(path, root, [experiment], {"study": record(member(1.0, 0, [9.0, 5.0]))}, {"name": table})
+    page.write_readme(path, root, [experiment], {"study": record(member(1.0, 0, [9.0, 5.0]))}, {"name": table})
     text = path.read_text()
     for part in (
         "2 printed numbers: 1 met, 1 not trained yet.",

@@ -2,12 +2,13 @@
 
 import csv
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from experiments import record
-from experiments.study import Number, Study
+from experiments.study import Number, Study, same_settings
 from jaxvae.config import Config
 from jaxvae.flags import SCALARS, SweepFlags
 
@@ -17,7 +18,7 @@ STUDY = Study(
 DEFAULTS = {name: getattr(SweepFlags(), flag)[0] for name, flag in SCALARS.items()}
 
 
-def write_run(folder, *, betas=(1.0, 4.0), seeds=(0, 1), epochs=2, dead=()):
+def write_run(folder, *, betas=(1.0, 4.0), seeds=(0, 1), epochs=2, dead=(), **settings):
     """A run folder as a sweep leaves it: the loss of member k at epoch e is 10 k + e, on the test split 100 more."""
     folder.mkdir()
     rows, members = [], []
@@ -25,7 +26,7 @@ def write_run(folder, *, betas=(1.0, 4.0), seeds=(0, 1), epochs=2, dead=()):
         hparams = {**DEFAULTS, "beta": beta}
         for epoch in range(1, epochs + 1):
             for split, offset in (("train", 0), ("test", 100)):
-                loss = float("nan") if member in dead else 10 * member + epoch + offset
+                loss = 10 * member + epoch + offset  # one that diverged is frozen, and its numbers are finite
                 row = {"member": member, "seed": seed, **hparams, "epoch": epoch, "split": split}
                 rows.append({**row, "loss": loss, "reconstruction": loss / 2, "kl": 1 / 3})
         quality = {"mse": 0.01 + member / 1000, "ssim": 0.9, "sampled_mse": 0.02, "sampled_ssim": 0.8}
@@ -35,11 +36,14 @@ def write_run(folder, *, betas=(1.0, 4.0), seeds=(0, 1), epochs=2, dead=()):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    summary = {"members": members, "epochs": epochs, "train_seconds": 60.04, "complete": True}
+    summary = {"members": members, "epochs": epochs, "train_seconds": 60.04, "complete": True, "parameters": 652_824}
     (folder / "summary.json").write_text(json.dumps(summary))
     environment = {"device": "cpu", "cpu_count": 2, "versions": {"jax": "0"}, "commit": "abc", "command": ["secret"]}
     dataset = {"name": "mnist", "train": 10, "test": 10, "sha256": {}, "source": "a folder"}
-    config = {"flags": {}, "dataset": dataset, "environments": [environment]}
+    model = {**asdict(Config(architecture="mlp")), **settings}
+    data = {"dataset": "mnist", "limit": None, "rgb": False, "data_dir": "/a/folder"}
+    flags = {"model": model, "sweep": {"batch_size": 8}, "data": data, "run": {"out": "/a/folder"}}
+    config = {"flags": flags, "dataset": dataset, "environments": [environment]}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -55,44 +59,86 @@ def test_condense_keeps_curves_and_final_metrics(run_folder):
     assert run["epochs"] == 2
     assert "source" not in run["dataset"]  # a path of the machine
     assert "command" not in run["environment"]
+    assert "/a/folder" not in json.dumps(run)
     assert [(m["hparams"]["beta"], m["seed"]) for m in members] == [(1, 0), (1, 1), (4, 0), (4, 1)]
     assert members[3]["train"] == {"loss": [31, 32], "reconstruction": [15.5, 16], "kl": [0.333333, 0.333333]}
     assert members[3]["test"]["loss"] == [131, 132]
     assert members[3]["final"]["mse"] == 0.013
 
 
-def test_a_diverged_member_is_null_in_the_file_and_nan_in_the_numbers(tmp_path):
+def test_a_diverged_member_is_nan_in_the_numbers(tmp_path):
     found = record.record_of(STUDY, write_run(tmp_path / "run", dead=(1,)))
     assert "NaN" not in record.as_text(found)
-    values = record.values(found, Number(1.0, at={"beta": 1.0}))
-    np.testing.assert_array_equal(values, [2, np.nan])
+    for number, alive in ((Number(1.0), 2), (Number(1.0, epoch=1), 1), (Number(1.0, "sampled_ssim"), 0.8)):
+        values = record.values(found, replace(number, at={"beta": 1.0}))
+        np.testing.assert_array_equal(values, [alive, np.nan])
 
 
 def test_runs_are_added_up_and_a_newer_member_replaces_an_older(tmp_path):
     root = tmp_path / "records"
     root.mkdir()
     assert record.read(root, STUDY) is None
-    assert record.missing_seeds(None, STUDY, 2) == (0, 1)
+    assert record.missing_seeds(None, STUDY, 2, (0, 1)) == (0, 1)
     record.add(root, STUDY, write_run(tmp_path / "first", seeds=(0,), betas=(1.0,)))
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2) == (0, 1)  # beta 4 is missing
+    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2, (0, 1)) == (0, 1)  # beta 4 is missing
     record.add(root, STUDY, write_run(tmp_path / "second", seeds=(0,), betas=(4.0,)))
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2) == (1,)
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 3) == (0, 1)  # too short
+    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2, (0, 1)) == (1,)
+    assert record.missing_seeds(record.read(root, STUDY), STUDY, 3, (0, 1)) == (0, 1)  # too short
     assert [m["run"] for m in record.read(root, STUDY)["members"]] == [0, 1]
     record.add(root, STUDY, write_run(tmp_path / "third", seeds=(0, 1), epochs=3))
     found = record.read(root, STUDY)
-    assert record.missing_seeds(found, STUDY, 3) == ()
+    assert record.missing_seeds(found, STUDY, 3, (0, 1)) == ()
     assert [(m["hparams"]["beta"], m["seed"], m["run"]) for m in found["members"]] == [
         *((1.0, 0, 0), (1.0, 1, 0), (4.0, 0, 0), (4.0, 1, 0))
     ]
     assert len(found["runs"]) == 1  # the runs whose members were all replaced are gone
 
 
+def test_a_shorter_run_replaces_nothing_and_one_of_other_settings_everything(tmp_path):
+    root = tmp_path / "records"
+    root.mkdir()
+    record.add(root, STUDY, write_run(tmp_path / "long", epochs=3))
+    record.add(root, STUDY, write_run(tmp_path / "short", epochs=1, seeds=(0, 2)))
+    found = record.read(root, STUDY)["members"]
+    assert [(m["hparams"]["beta"], m["seed"], record.reached(m)) for m in found] == [
+        *((1.0, 0, 3), (1.0, 1, 3), (1.0, 2, 1), (4.0, 0, 3), (4.0, 1, 3), (4.0, 2, 1))
+    ]
+    other = replace(STUDY, model=replace(STUDY.model, latent_dim=7))
+    assert record.missing_seeds(record.read(root, STUDY), other, 1, (0, 1)) == (0, 1)
+    record.add(root, other, write_run(tmp_path / "other", latent_dim=7, seeds=(5,)))
+    assert {m["seed"] for m in record.read(root, other)["members"]} == {5}
+
+
+def test_same_settings():
+    model, sweep = asdict(STUDY.model), {"batch_size": 8}
+    data = {"dataset": "mnist", "limit": None, "rgb": False}
+    assert same_settings(STUDY, {"model": model, "sweep": sweep, "data": data})
+    older = {name: value for name, value in model.items() if name != "conditional"}
+    assert same_settings(STUDY, {"model": older, "sweep": sweep, "data": data})
+    assert not same_settings(
+        replace(STUDY, model=replace(STUDY.model, conditional=True)), {"model": older, "sweep": sweep, "data": data}
+    )
+    for changed in (
+        {"sweep": {"batch_size": 9}},
+        {"data": {**data, "limit": 5}},
+        {"model": {**model, "noise": "none"}},
+    ):
+        assert not same_settings(STUDY, {"model": model, "sweep": sweep, "data": data, **changed})
+    assert not same_settings(STUDY, None)
+
+
+def test_a_scalar_that_is_newer_than_a_record_was_at_its_default(run_folder):
+    (member, *_) = record.condense(run_folder)[1]
+    del member["hparams"]["warmup_steps"]
+    assert record.is_at(member, {"warmup_steps": 0.0, "beta": 1.0})
+    assert not record.is_at(member, {"warmup_steps": 200.0})
+
+
 def test_a_diverged_member_is_not_missing(tmp_path):
     root = tmp_path / "records"
     root.mkdir()
     record.add(root, STUDY, write_run(tmp_path / "run", epochs=1, dead=(0, 1, 2, 3)))
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2) == ()
+    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2, (0, 1)) == ()
 
 
 def test_text_is_json_with_a_line_per_member(run_folder):

@@ -1,5 +1,6 @@
 """Every experiment's declaration: names, documents' numbers, flags; and what a run may change of it."""
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 
 from experiments import reproduce
 from experiments.reproduce import EXPERIMENTS, STUDIES
-from experiments.study import Changes, Number, Study, flags_of, printed_curves, printed_rows
+from experiments.study import Changes, Study, flags_of, printed_curves, printed_rows, run_study
 from jaxvae.config import Config
-from jaxvae.flags import SCALARS, DataFlags, SweepFlags
+from jaxvae.errors import ConfigError, DivergedError
+from jaxvae.flags import SCALARS, DataFlags, SweepFlags, to_json
 from jaxvae.types import Hparams
 
 HERE = Path(reproduce.__file__).parent
@@ -87,5 +89,67 @@ def test_the_smaller_limit_holds_and_digits_have_1500_images():
     assert flags_of(large, Changes(data=DataFlags(dataset="digits"))).sweep.batch_size == 1500
 
 
-def test_a_number_is_by_default_the_last_train_loss_of_all_members():
-    assert Number(1.0) == Number(1.0, "loss", None, "train", {}, 0.03, "")
+def test_rgb_can_be_asked_for():
+    assert flags_of(STUDY, Changes(data=DataFlags(rgb=True))).data.rgb
+
+
+class TestRunStudy:
+    @pytest.fixture
+    def trained(self, monkeypatch):
+        """The flags of each run that would have been trained."""
+        from jaxvae import experiment
+
+        runs = []
+        monkeypatch.setattr(experiment, "run", lambda name, flags, **rest: runs.append((flags, rest)))
+        return runs
+
+    def write(self, folder, flags, **summary):
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"flags": to_json(flags)}))
+        (folder / "summary.json").write_text(json.dumps({"members": [{}], "diverged": 0, **summary}))
+
+    def run(self, folder, study=STUDY, changes=Changes()):  # noqa: B008
+        run_study(study, folder, changes, resume_command="again")
+
+    def test_a_new_study_is_trained_in_its_folder(self, tmp_path, trained):
+        self.run(tmp_path / "run", replace(STUDY, trace="beta_sweep"))
+        ((flags, rest),) = trained
+        assert flags.run.out == tmp_path / "run"
+        assert set(rest["printed"]) == {"β = 1", "β = 3", "β = 8", "β = 16"}
+
+    def test_the_document_s_curve_is_not_shown_on_other_data(self, tmp_path, trained):
+        self.run(tmp_path / "run", replace(STUDY, trace="beta_sweep"), Changes(data=DataFlags(dataset="digits")))
+        assert trained[0][1]["printed"] is None
+
+    def test_a_finished_one_is_not_trained_again(self, tmp_path, trained):
+        self.write(tmp_path / "run", flags_of(STUDY, Changes()), complete=True)
+        (tmp_path / "run" / "report.html").touch()
+        self.run(tmp_path / "run")
+        assert trained == []
+
+    @pytest.mark.parametrize("state", [{"complete": False}, {"complete": True}])
+    def test_one_without_its_end_or_its_report_goes_on(self, tmp_path, trained, state):
+        self.write(tmp_path / "run", flags_of(STUDY, Changes()), **state)
+        self.run(tmp_path / "run")
+        assert trained[0][0].run.resume == tmp_path / "run"
+
+    def test_one_whose_every_member_diverged_has_no_report_and_is_finished(self, tmp_path, trained):
+        self.write(tmp_path / "run", flags_of(STUDY, Changes()), complete=True, diverged=1)
+        self.run(tmp_path / "run")
+        assert trained == []
+
+    def test_a_run_of_other_settings_is_refused(self, tmp_path, trained):
+        self.write(tmp_path / "run", flags_of(STUDY, Changes()), complete=True)
+        with pytest.raises(ConfigError, match="with other settings"):
+            self.run(tmp_path / "run", replace(STUDY, model=Config(latent_dim=3)))
+        assert trained == []
+
+    def test_divergence_is_told_not_raised(self, tmp_path, monkeypatch, capsys):
+        from jaxvae import experiment
+
+        def diverge(name, flags, **rest):
+            raise DivergedError("every member became non-finite")
+
+        monkeypatch.setattr(experiment, "run", diverge)
+        self.run(tmp_path / "run")
+        assert "every member became non-finite" in capsys.readouterr().err

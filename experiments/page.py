@@ -1,0 +1,108 @@
+"""The page `experiments/README.md`: every printed number, ours, and what they come from."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.comparison import FINAL_HEADER, HEADER, Line, final_rows, lines
+from experiments.study import Experiment, Study
+
+HEAD = """# The documents' numbers, and ours
+
+Written by `python -m experiments.reproduce` from the records in `experiments/results/`; do not edit it. Records are of
+full runs on the data set that is named, at the document's settings and length unless a remark says otherwise.
+
+Losses are in nats per image: summed over pixels and latent dimensions, averaged over images. Train values are means
+over an epoch, while the model changes, as the documents print them; test values are taken after it. Ours are the mean ±
+standard deviation over the seeds, or one seed where no deviation stands. MSE and SSIM are of decoded posterior means;
+*sampled*, of decoded posterior samples, as in training.
+
+**met**: our mean is within the tolerance of the document's single run · **better**: outside it, on the good side ·
+**not met** · **impossible as printed**, with the reason. A first epoch has no tolerance, as it depends most on the
+seed.
+"""
+
+
+def write_readme(
+    path: Path, root: Path, experiments: Sequence[Experiment], records: Mapping[str, Any], notes: Mapping[str, Any]
+) -> None:
+    """Write the page.
+
+    Args:
+        path: of the page.
+        root: folder with the records' pictures, beside the page.
+        experiments: what it shows, in order.
+        records: study name -> record.
+        notes: experiment name -> the tables of its analysis by title.
+    """
+    from jaxvae.runs import write_text
+
+    every = {study.name: lines(study, records.get(study.name)) for e in experiments for study in e.studies}
+    counts = Counter(line.verdict for found in every.values() for line in found if line.verdict)
+    total = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+    parts = [HEAD, f"{sum(counts.values())} printed numbers: {total}.\n"]
+    for experiment in experiments:
+        parts += numbers_of(experiment, every, records, notes.get(experiment.name) or {})
+        parts += pictures_of(experiment, root)
+    write_text(path, "\n".join(parts) + "\n")
+
+
+def numbers_of(
+    experiment: Experiment,
+    every: Mapping[str, Sequence[Line]],
+    records: Mapping[str, Any],
+    tables: Mapping[str, Mapping[str, Any]],
+) -> list[str]:
+    """One experiment: question, printed numbers, results, settings."""
+    found = [line.cells for study in experiment.studies for line in every[study.name]]
+    final = [row for study in experiment.studies for row in final_rows(study, records.get(study.name))]
+    parts = [f"## {experiment.title}", "", f"`python -m experiments.{experiment.name}` · {experiment.source}", ""]
+    parts += [experiment.question, ""]
+    if found:
+        parts += [markdown(HEADER, found), ""]
+    if final:
+        parts += ["After the last epoch, on the test split:", "", markdown(FINAL_HEADER, final), ""]
+    for title, table in tables.items():
+        parts += [f"{title}. {table['caption']}", "", markdown(table["header"], table["rows"]), ""]
+    parts += [f"- **{study.title}**: {study.note}" for study in experiment.studies if study.note]
+    parts += [f"- {line}" for study in experiment.studies for line in provenance(study, records.get(study.name))]
+    return [*parts, ""]
+
+
+def pictures_of(experiment: Experiment, root: Path) -> list[str]:
+    """The experiment's pictures, where there are."""
+    pictures = {f"{picture.study}_{picture.figure}.png": picture.caption for picture in experiment.pictures}
+    if experiment.analysis_picture:
+        pictures[f"{experiment.name}_{experiment.analysis_picture}"] = experiment.title
+    parts = []
+    for name, caption in pictures.items():
+        if (root / name).exists():
+            parts += [f"![{caption}]({root.name}/{name})", "", f"*{caption}*", ""]
+    return parts
+
+
+def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:
+    """Where a study's members come from: seeds, epochs, data, device, version, commit."""
+    if record is None:
+        return [f"{study.title}: not trained yet."]
+    found = []
+    for number, run in enumerate(record["runs"]):
+        members = [m for m in record["members"] if m["run"] == number]
+        if not members:
+            continue
+        seeds = ", ".join(str(seed) for seed in sorted({m["seed"] for m in members}))
+        e = run["environment"]
+        found.append(
+            f"{study.title}: seed{'s' * (',' in seeds)} {seeds}, {len(members)} member{'s' * (len(members) > 1)}, "
+            f"{run['epochs']} epochs of {run['dataset']['name']} on {e['device']}, jax {e['versions']['jax']}, commit "
+            f"{e['commit']}"
+        )
+    return found
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    align = ["---" if name in ("study", "where", "verdict", "remarks") else "---:" for name in header]
+    cells = [header, align, *rows]
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in cells)
