@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.record import VALUES, at, is_at, reached, values
+from experiments.record import VALUES, Member, at, is_at, reached, values
 from experiments.study import Number, Study, printed_rows
 from jaxvae.flags import SCALARS
 from jaxvae.labels import member_label, varying
@@ -158,7 +158,7 @@ def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.array([row[name] for row in rows if row.get(name) is not None], float)
 
 
-def remarks(study: Study, record: Any, members: Sequence[Mapping[str, Any]]) -> str:
+def remarks(study: Study, record: Any, members: Sequence[Member]) -> str:
     """What means hide, and runs that are shorter than the full length."""
     alive = [m for m in members if m["final"]["alive"]]
     mean_mse = MEAN_IMAGE_MSE[record["runs"][-1]["dataset"]["name"]]

@@ -6,10 +6,20 @@ from typing import Literal, get_args
 from jaxvae.errors import ConfigError
 
 # The names that the command line offers; tests hold them equal to the tables that they select from.
-Architecture = Literal[
-    *("conv", "dense", "mlp", "mlp_200", "mlp_512", "conv_32_64", "conv_64_64"),
-    *("leaky_conv", "leaky_conv_2", "leaky_conv_4", "leaky_conv_attention", "leaky_dense"),
-]  # jaxvae.models.ARCHITECTURES
+Architecture = Literal[  # jaxvae.models.ARCHITECTURES
+    "conv",
+    "dense",
+    "mlp",
+    "mlp_200",
+    "mlp_512",
+    "conv_32_64",
+    "conv_64_64",
+    "leaky_conv",
+    "leaky_conv_2",
+    "leaky_conv_4",
+    "leaky_conv_attention",
+    "leaky_dense",
+]
 Noise = Literal["posterior", "none", "log_std_mixup"]
 ReconstructionName = Literal[
     "squared_error", "bernoulli", "gaussian", "region_weighted"

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxvae.batches import num_steps, to_device
-from jaxvae.config import Config
+from jaxvae.config import Config, MemberAxis
 from jaxvae.data.dataset import Dataset
 from jaxvae.losses import RECONSTRUCTIONS
 from jaxvae.metrics import Evaluation, Quality, summarize
@@ -66,7 +66,7 @@ class Sweep:
         self.train_step = make_train_step(self.model, self.reconstruction, part=default_part())  # pyright: ignore[reportArgumentType]
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
         self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
-        self.member_axis = config.member_axis
+        self.member_axis: MemberAxis = config.member_axis
 
     @cached_property
     def chunk(self) -> int:

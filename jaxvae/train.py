@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +89,7 @@ def in_parts(x: Array, part: int) -> Array:
     """[B, ...] -> [P, part, ...]; what is missing in the last part repeats the first examples, or has weight 0."""
     missing = -len(x) % part
     filler = jnp.zeros_like(x[:missing]) if jnp.issubdtype(x.dtype, jnp.floating) else x[:missing]
-    return jnp.concatenate([x, filler]).reshape(-1, part, *x.shape[1:])
+    return cast(Array, jnp.concatenate([x, filler])).reshape(-1, part, *x.shape[1:])
 
 
 def learning_rate(hparams: Hparams, step: Array) -> Array:

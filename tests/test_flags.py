@@ -9,7 +9,18 @@ from jaxvae import config
 from jaxvae.config import Config
 from jaxvae.data import NAMES
 from jaxvae.errors import ConfigError
-from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, SweepFlags, from_json, to_json
+from jaxvae.flags import (
+    BATCH_SIZE,
+    EPOCHS,
+    SCALARS,
+    USED_BY,
+    DataFlags,
+    Flags,
+    RunFlags,
+    SweepFlags,
+    from_json,
+    to_json,
+)
 from jaxvae.losses import RECONSTRUCTIONS
 from jaxvae.models import ARCHITECTURES
 
@@ -37,6 +48,8 @@ def test_the_command_line_offers_what_there_is():
         (SweepFlags, {"seeds": (2**32,)}, "seeds is 4294967296"),
         (SweepFlags, {"learning_rates": (float("inf"),)}, "learning_rates is inf"),
         (SweepFlags, {"variances": (0.0,)}, "variances is 0.0"),
+        (SweepFlags, {"white_thresholds": (128.0,)}, "white_thresholds is 128.0"),
+        (SweepFlags, {"warmup_steps": (-1.0,)}, "warmup_steps is -1.0"),
         (SweepFlags, {"epochs": 0}, "epochs is 0"),
         (SweepFlags, {"batch_size": -1}, "batch_size is -1"),
         (DataFlags, {"limit": 0}, "limit is 0"),
@@ -93,3 +106,19 @@ def test_saved_flags_are_checked(group, name, value):
     with pytest.raises(ConfigError, match=name) as error:
         from_json(Flags, values)
     assert "\n" not in str(error.value)
+
+
+def test_a_sweep_over_a_scalar_that_the_loss_does_not_know_is_refused():
+    several = SweepFlags(variances=(0.1, 0.5))
+    with pytest.raises(ConfigError, match="only squared_error and gaussian"):
+        Flags(sweep=several, model=Config(reconstruction="bernoulli"))
+    Flags(sweep=several)
+    with pytest.raises(ConfigError, match="white_weights has several values"):
+        Flags(sweep=SweepFlags(white_weights=(1.0, 2.0)))
+    Flags(sweep=SweepFlags(white_weights=(1.0, 2.0)), model=Config(reconstruction="region_weighted"))
+
+
+def test_used_by_names_losses_and_flags_that_exist():
+    for name, losses in USED_BY.items():
+        assert name in SCALARS.values()
+        assert set(losses) <= set(get_args(config.ReconstructionName))

@@ -55,3 +55,10 @@ def test_tsne_keeps_clusters_apart_and_repeats_itself(clusters):
     assert embedded.shape == (150, 2)
     assert geometry.silhouette(embedded, label) > 0.5
     np.testing.assert_array_equal(embedded, geometry.tsne(z))
+
+
+def test_what_is_not_defined_is_nan():
+    one, three = np.zeros((1, 2)), np.arange(6.0).reshape(3, 2)
+    assert np.isnan(geometry.hole_ratio(one, three))
+    assert np.isnan(geometry.silhouette(three, np.array([0, 1, 2])))
+    assert np.isnan(geometry.silhouette(three, np.array([1, 1, 1])))
