@@ -11,14 +11,21 @@ from jaxvae.flags import SCALARS
 from jaxvae.labels import member_label, varying
 
 HEADER = ("study", "where", "epoch", "metric", "document", "ours", "difference", "tolerance", "verdict")
-FINAL_HEADER = ("study", "members", "loss", "KL", "MSE", "SSIM", "MSE, sampled", "SSIM, sampled", "active", "remarks")
+FINAL_HEADER = (
+    *("study", "members", "loss", "KL", "MSE", "SSIM", "MSE, sampled", "SSIM, sampled", "SSIM, uniform, sampled"),
+    *("active", "remarks"),
+)
+FINAL_METRICS = ("mse", "ssim", "sampled_mse", "sampled_ssim", "sampled_ssim_uniform", "active_units")
 VERDICTS = (
     "Met: our mean is within the tolerance of the document's single run; better: outside, on the good side; a first "
     "epoch has no tolerance, as it depends most on the seed."
 )
 LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse")
-HIGHER_IS_BETTER = ("ssim", "sampled_ssim")
-NAMES = {"sampled_mse": "MSE", "sampled_ssim": "SSIM", "kl": "KL", "mebibytes": "size, MiB"}
+HIGHER_IS_BETTER = ("ssim", "sampled_ssim", "sampled_ssim_uniform")
+NAMES = {
+    **{"sampled_mse": "MSE", "sampled_ssim": "SSIM", "sampled_ssim_uniform": "SSIM"},
+    **{"kl": "KL", "mebibytes": "size, MiB"},
+}
 MEAN_IMAGE_MSE = {"mnist": 0.067470, "fashion_mnist": 0.086641, "digits": 0.042428}
 """Of always answering with the mean training image, on the test split: what is worse has learned nothing."""
 TRACE_TOLERANCE = 0.05
@@ -145,9 +152,7 @@ def final_rows(study: Study, record: Mapping[str, Any] | None) -> list[tuple[str
         final = [m["final"] for m in alive]
         label = member_label(dict(zip(names, point, strict=True)), names)
         cells = [spread(np.array([m["test"][name][-1] for m in alive], float)) for name in ("loss", "kl")]
-        cells += [
-            spread(column(final, name)) for name in ("mse", "ssim", "sampled_mse", "sampled_ssim", "active_units")
-        ]
+        cells += [spread(column(final, name)) for name in FINAL_METRICS]
         title = f"{study.title}, {label}" if len(points) > 1 else study.title
         rows.append((title, str(len(group)), *cells, remarks(study, record, group)))
     return rows

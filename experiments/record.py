@@ -19,7 +19,10 @@ from jaxvae.flags import SCALARS, SweepFlags
 from jaxvae.runs import read_json, write_text
 
 CURVES = ("loss", "reconstruction", "kl")
-FINAL = ("mse", "ssim", "sampled_mse", "sampled_ssim", "active_units", "collapsed", "alive")
+FINAL = (
+    *("mse", "ssim", "sampled_mse", "sampled_ssim", "sampled_ssim_uniform"),
+    *("active_units", "collapsed", "alive"),
+)
 
 VALUES = 28 * 28 * 3
 """Of an image in three channels: a mean loss is the sum over them."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -89,13 +88,13 @@ def in_parts(x: Array, part: int) -> Array:
     """[B, ...] -> [P, part, ...]; what is missing in the last part repeats the first examples, or has weight 0."""
     missing = -len(x) % part
     filler = jnp.zeros_like(x[:missing]) if jnp.issubdtype(x.dtype, jnp.floating) else x[:missing]
-    return cast(Array, jnp.concatenate([x, filler])).reshape(-1, part, *x.shape[1:])
+    return jnp.concatenate([x, filler]).reshape(-1, part, *x.shape[1:])
 
 
 def learning_rate(hparams: Hparams, step: Array) -> Array:
     """The rate of update number `step` (from 0): a line up to `hparams.learning_rate` over its warm-up, then that."""
     progress = (step.astype(jnp.float32) + 1.0) / jnp.maximum(hparams.warmup_steps, 1.0)
-    return hparams.learning_rate * jnp.minimum(progress, 1.0)
+    return jnp.asarray(hparams.learning_rate) * jnp.minimum(progress, 1.0)
 
 
 def all_finite(tree) -> Array:

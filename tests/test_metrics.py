@@ -6,7 +6,7 @@ from skimage.metrics import structural_similarity
 
 from jaxvae.batches import DeviceSplit
 from jaxvae.losses import bernoulli, gaussian_kl_per_dimension, squared_error
-from jaxvae.metrics import Evaluation, active_units, evaluate, sampled_quality, ssim, summarize
+from jaxvae.metrics import Evaluation, active_units, evaluate, sampled_quality, ssim, summarize, uniform_ssim
 from jaxvae.models import VAE
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.types import Hparams, Posterior
@@ -23,6 +23,16 @@ def test_ssim_against_scikit_image(tiny):
             image[..., 0], other[..., 0], data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         np.testing.assert_allclose(ssim(jnp.asarray(other), jnp.asarray(image)), expected, atol=1e-4)
+
+
+def test_uniform_ssim_is_scikit_image_s_default(tiny):
+    rng = np.random.default_rng(0)
+    image = tiny.test.image[0].astype(np.float32) / 255
+    for noise in (0.05, 0.3):
+        other = np.clip(image + noise * rng.normal(size=image.shape), 0, 1).astype(np.float32)
+        expected = structural_similarity(image[..., 0], other[..., 0], data_range=1.0)
+        np.testing.assert_allclose(uniform_ssim(jnp.asarray(other), jnp.asarray(image)), expected, atol=2e-3)
+        assert abs(float(ssim(jnp.asarray(other), jnp.asarray(image))) - expected) > 4e-3  # the windows differ
 
 
 def test_active_units_by_hand():

@@ -29,7 +29,13 @@ def write_run(folder, *, betas=(1.0, 4.0), seeds=(0, 1), epochs=2, dead=(), **se
                 loss = 10 * member + epoch + offset  # one that diverged is frozen, and its numbers are finite
                 row = {"member": member, "seed": seed, **hparams, "epoch": epoch, "split": split}
                 rows.append({**row, "loss": loss, "reconstruction": loss / 2, "kl": 1 / 3})
-        quality = {"mse": 0.01 + member / 1000, "ssim": 0.9, "sampled_mse": 0.02, "sampled_ssim": 0.8}
+        quality = {
+            "mse": 0.01 + member / 1000,
+            "ssim": 0.9,
+            "sampled_mse": 0.02,
+            "sampled_ssim": 0.8,
+            "sampled_ssim_uniform": 0.85,
+        }
         state = {"active_units": 5, "collapsed": False, "alive": member not in dead}
         members.append({"member": member, "seed": seed, **hparams, **quality, **state})
     with (folder / "metrics.csv").open("w", newline="") as file:
