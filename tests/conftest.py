@@ -11,6 +11,7 @@ import numpy as np
 import optax.tree
 import pytest
 
+from jaxvae import cli
 from jaxvae.data import Dataset, Split
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before the first array; set it to run the tests elsewhere
@@ -31,6 +32,14 @@ def let_off(function):
 
 optax.tree.bias_correction = let_off(optax.tree.bias_correction)  # decay ** count
 dm_pix.ssim = let_off(dm_pix.ssim)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_compilation_cache():
+    """Commands run in process compile anew, and leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "use_compilation_cache", lambda: None)
+        yield
 
 
 @pytest.fixture

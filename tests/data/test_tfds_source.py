@@ -249,7 +249,6 @@ def test_unwritable_cache_is_named(official, cache, assert_one_line):
 def test_the_main_job_runs_from_this_source(request, tmp_path, monkeypatch, source, words):
     """End to end, with `auto`; the other sources are in tests/test_experiment.py."""
     request.getfixturevalue(source)
-    monkeypatch.setattr(cli, "use_compilation_cache", lambda: None)
     flags = ["--architecture", "dense", "--epochs", "1", "--betas", "1", "--out", str(tmp_path / "run")]
     assert cli.main("beta_sweep", BetaSweep, run, flags) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -19,11 +19,6 @@ from jaxvae.flags import DataFlags
 SHORT = ("--dataset", "digits", "--limit", "40", "--epochs", "1", "--seeds", "0")
 
 
-@pytest.fixture(autouse=True)
-def no_compilation_cache(monkeypatch):
-    monkeypatch.setattr(cli, "use_compilation_cache", lambda: None)
-
-
 @pytest.fixture
 def command(monkeypatch):
     def run(experiment, *flags):
