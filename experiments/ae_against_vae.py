@@ -106,8 +106,10 @@ EXPERIMENT = Experiment(
     title="Autoencoder against VAE",
     source="document 000",
     question="One network as autoencoder (the mean is decoded, no KL) and as VAE. The document shows two t-SNE "
-    "pictures and says in words what they mean; here each claim has a number. Network, loss and length are "
-    "not printed: document 001's conv VAE with squared error and 20 latents for 30 epochs.",
+    "pictures and says in words what they mean; class separation, holes, samples and smoothness have a number "
+    "here. Of the t-SNE's shapes (rings, fragments, uneven density) there is only the picture, as t-SNE does not keep "
+    "them. Network, loss and length are not printed: document 001's conv VAE with squared error and 20 latents for 30 "
+    "epochs.",
     studies=(
         Study(
             "autoencoder",

@@ -20,10 +20,11 @@ VERDICTS = (
     "Met: our mean is within the tolerance of the document's single run; better: outside, on the good side; a first "
     "epoch has no tolerance, as it depends most on the seed."
 )
-LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse")
+LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse", "diverged")
 HIGHER_IS_BETTER = ("ssim", "sampled_ssim", "sampled_ssim_uniform")
 NAMES = {
-    **{"sampled_mse": "MSE", "sampled_ssim": "SSIM", "sampled_ssim_uniform": "SSIM"},
+    **{"sampled_mse": "MSE, sampled", "sampled_ssim": "SSIM, sampled"},
+    **{"sampled_ssim_uniform": "SSIM, uniform, sampled", "diverged": "seeds that diverge"},
     **{"kl": "KL", "mebibytes": "size, MiB"},
 }
 MEAN_IMAGE_MSE = {"mnist": 0.067470, "fashion_mnist": 0.086641, "digits": 0.042428}
@@ -42,8 +43,9 @@ class Line(NamedTuple):
 
 
 def lines(study: Study, record: Mapping[str, Any] | None) -> list[Line]:
-    """A line for every number of the study, and one for the whole of its trace."""
+    """A line for every number of the study, one for its layers, and one for the whole of its trace."""
     found = [line(study, number, record) for number in study.numbers]
+    found += [layers_line(study, record)] if study.layers else []
     return found + ([trace_line(study, record)] if study.trace and record else [])
 
 
@@ -57,21 +59,29 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
         word, remark = "other data", "no verdict"
     elif number.epoch is None and 0 < shortest < study.epochs and not of_the_model:
         word, remark = "short run", f"{shortest} of {study.epochs} epochs, {word}"
-    where = ", ".join(member_label({name: value}, [name]) for name, value in number.at.items())
-    split = "" if of_the_model or "sampled" in number.metric else f"{number.split} "
-    exact = number.metric == "parameters"
+    varied = [name for name, flag in SCALARS.items() if len(set(getattr(study.sweep, flag))) > 1]
+    where = ", ".join(member_label(number.at, [name]) for name in number.at if name in varied)
+    split = "" if of_the_model or "sampled" in number.metric or number.metric == "diverged" else f"{number.split} "
     cells = (
         study.title,
         where,
-        str(number.epoch or study.epochs),
+        "" if of_the_model else str(number.epoch or study.epochs),
         split + NAMES.get(number.metric, number.metric),
-        f"{number.value:,.0f}" if exact else f"{number.value:.4g}",
-        f"{ours[0]:,.0f}" if exact and ours.size else spread(ours) + other_convention(number, study, ours),
+        *shown(number, study, ours),
         difference,
         "" if number.tolerance is None else f"{number.tolerance:.0%}",
         word + f": {remark}" * bool(remark),
     )
     return Line(cells, word)
+
+
+def shown(number: Number, study: Study, ours: np.ndarray) -> tuple[str, str]:
+    """The document's figure with all its digits, and ours."""
+    if number.metric == "parameters":
+        return f"{number.value:,.0f}", f"{ours[0]:,.0f}" if ours.size else "–"
+    if number.metric == "diverged":
+        return "exploded", f"{ours.sum():.0f} of {ours.size}" if ours.size else "–"
+    return f"{number.value:.6g}", spread(ours) + other_convention(number, study, ours)
 
 
 def verdict(number: Number, ours: np.ndarray) -> tuple[str, str, str]:
@@ -89,8 +99,8 @@ def verdict(number: Number, ours: np.ndarray) -> tuple[str, str, str]:
         return "", "", text
     if abs(difference) <= number.tolerance:
         return "met", remark, text
-    good = number.metric in (HIGHER_IS_BETTER if difference > 0 else LOWER_IS_BETTER)
-    return "better" if good else "not met", remark, text
+    good = number.ranked and number.metric in (HIGHER_IS_BETTER if difference > 0 else LOWER_IS_BETTER)
+    return "better" if good else "not met", "; ".join(filter(None, (remark, number.why))), text
 
 
 def other_convention(number: Number, study: Study, ours: np.ndarray) -> str:
@@ -115,6 +125,15 @@ def is_documents_data(study: Study, record: Mapping[str, Any]) -> bool:
     return all(data["name"] == study.data.dataset and data["train"] == images for data in found)
 
 
+def layers_line(study: Study, record: Mapping[str, Any] | None) -> Line:
+    """The parameters of every layer."""
+    ours = sorted(record["layers"].values()) if record else []
+    word = "not trained yet" if not ours else "met" if sorted(study.layers) == ours else "not met"
+    printed = ", ".join(f"{count:,}" for count in study.layers)
+    found = {"met": "the same", "not met": ", ".join(f"{count:,}" for count in ours)}.get(word, "–")
+    return Line((study.title, "each layer", "", "parameters", printed, found, "", "0%", word), word)
+
+
 def trace_line(study: Study, record: Mapping[str, Any]) -> Line:
     """All epochs of the printed curves after the first: the largest relative difference of our mean."""
     printed = [
@@ -134,7 +153,8 @@ def trace_line(study: Study, record: Mapping[str, Any]) -> Line:
         word = "met" if max(differences) <= TRACE_TOLERANCE else "not met"
     counted = f"{len(differences)} of {len(printed)} values"
     cells = (study.title, "every epoch", f"2 to {study.epochs}", "train trace", counted, "", text)
-    return Line((*cells, f"{TRACE_TOLERANCE:.0%}", word), word)
+    reason = f": {study.trace_why}" if word == "not met" and study.trace_why else ""
+    return Line((*cells, f"{TRACE_TOLERANCE:.0%}", word + reason), word)
 
 
 def final_rows(study: Study, record: Mapping[str, Any] | None) -> list[tuple[str, ...]]:

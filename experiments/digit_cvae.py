@@ -21,7 +21,9 @@ EXPERIMENT = Experiment(
     source="document 001, 794-200-20, squared error, 40 epochs",
     question="Digits on demand: the label goes into encoder and decoder. The document's code calls its second head "
     "log_std and uses it as that in the KL, but as log-variance in the sampler: it pays for one posterior and samples "
-    "another. Its loss is still a bound, but a looser one (derivation.md). The right version is beside it.",
+    "another. Its loss is still a bound, but a looser one (derivation.md). The right version is beside it. The "
+    "document also prints four single batches' losses of every epoch, which depend on the order of the images; its "
+    "epochs' means are compared instead.",
     studies=(
         Study(
             "digit_cvae_mixup",
@@ -38,7 +40,11 @@ EXPERIMENT = Experiment(
         ),
         Study("digit_cvae", "right", SWEEP, Config(architecture="mlp_200", conditional=True)),
     ),
-    pictures=(Picture("digit_cvae", "class_samples", "Every label with the same eight latents, the right version."),),
+    pictures=(
+        Picture("digit_cvae", "class_samples", "Every label with the same eight latents, the right version."),
+        Picture("digit_cvae_mixup", "class_samples", "The same of the document's version."),
+        Picture("digit_cvae", "reconstructions", "Test images and reconstructions, the right version."),
+    ),
 )
 
 

@@ -31,7 +31,7 @@ EXPERIMENT = Experiment(
             SWEEP,
             Config(architecture="mlp_512", **SETTINGS),
             DATA,
-            numbers=(Number(3.5, "mebibytes", tolerance=0.04),),
+            numbers=(Number(913_296, "parameters", tolerance=0.0), Number(3.5, "mebibytes", tolerance=0.04)),
         ),
         Study(
             "fashion_cvae_conv",
@@ -39,14 +39,18 @@ EXPERIMENT = Experiment(
             SWEEP,
             Config(architecture="conv_32_64", **SETTINGS),
             DATA,
-            numbers=(Number(2.8, "mebibytes", tolerance=0.04),),
+            numbers=(Number(708_545, "parameters", tolerance=0.0), Number(2.8, "mebibytes", tolerance=0.04)),
         ),
     ),
     pictures=(
         Picture("fashion_cvae_conv", "class_samples", "Conv: every label with the same eight latents."),
         Picture("fashion_cvae_conv", "reconstructions", "Conv: test images and their reconstructions."),
         Picture("fashion_cvae_conv", "interpolations", "Conv: lines between the latents of two images of a class."),
+        Picture("fashion_cvae_conv", "curves", "Conv: loss by epoch."),
         Picture("fashion_cvae_mlp", "class_samples", "MLP: every label with the same eight latents."),
+        Picture("fashion_cvae_mlp", "reconstructions", "MLP: test images and their reconstructions."),
+        Picture("fashion_cvae_mlp", "interpolations", "MLP: lines between the latents of two images of a class."),
+        Picture("fashion_cvae_mlp", "curves", "MLP: loss by epoch."),
     ),
 )
 

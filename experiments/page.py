@@ -17,11 +17,11 @@ Losses are in nats per image: summed over pixels and latent dimensions, averaged
 over an epoch, while the model changes, as the documents print them; test values are taken after it. Ours are the mean ±
 standard deviation over the seeds, or one seed where no deviation stands. MSE and SSIM are of decoded posterior means;
 *sampled*, of decoded posterior samples, as in training; *uniform*, with scikit-image's default 7x7 window in the place
-of Wang et al.'s Gaussian one.
+of Wang et al.'s Gaussian one. The documents' validation images are the test split here.
 
 **met**: our mean is within the tolerance of the document's single run · **better**: outside it, on the good side ·
 **not met** · **impossible as printed**, with the reason. A first epoch has no tolerance, as it depends most on the
-seed.
+seed. A trace is one line, whatever the number of its epochs.
 """
 
 
@@ -42,7 +42,7 @@ def write_readme(
     every = {study.name: lines(study, records.get(study.name)) for e in experiments for study in e.studies}
     counts = Counter(line.verdict for found in every.values() for line in found if line.verdict)
     total = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    parts = [HEAD, f"{sum(counts.values())} printed numbers: {total}.\n"]
+    parts = [HEAD, f"Of {sum(counts.values())} lines with a verdict: {total}.\n"]
     for experiment in experiments:
         parts += numbers_of(experiment, every, records, notes.get(experiment.name) or {})
         parts += pictures_of(experiment, root)

@@ -8,7 +8,6 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ FINAL = (
     *("mse", "ssim", "sampled_mse", "sampled_ssim", "sampled_ssim_uniform"),
     *("active_units", "collapsed", "alive"),
 )
-
+OF_THE_MODEL = ("parameters", "layers")
+"""The same for all members: how many parameters, and how many in each layer."""
 VALUES = 28 * 28 * 3
 """Of an image in three channels: a mean loss is the sum over them."""
 
@@ -36,27 +36,27 @@ def read(root: Path, study: Study) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
-def missing_seeds(record: Mapping[str, Any] | None, study: Study, epochs: int, seeds: Sequence[int]) -> tuple[int, ...]:
-    """Which of `seeds` lack a member with so many epochs at the study's settings.
+def missing(
+    record: Mapping[str, Any] | None, study: Study, epochs: int, seeds: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Which of the study's points (by number) and which of `seeds` to train so that no member is missing.
 
-    One that diverged has all the epochs that it can have.
+    A member counts that has so many epochs at the study's settings, or has diverged, which is all that it can have.
     """
     members = record["members"] if record and all(same_settings(study, r["flags"]) for r in record["runs"]) else []
     done = [m for m in members if reached(m) >= epochs or not m["final"]["alive"]]
-    points = [dict(zip(SCALARS, values, strict=True)) for values in grid_points(study)]
-    return tuple(
-        seed for seed in seeds if not all(any(m["seed"] == seed and is_at(m, point) for m in done) for point in points)
-    )
+    lacking = [
+        (number, seed)
+        for number, values in enumerate(study.sweep.points)
+        for seed in seeds
+        if not any(m["seed"] == seed and is_at(m, dict(zip(SCALARS, values, strict=True))) for m in done)
+    ]
+    return sorted({number for number, _ in lacking}), sorted({seed for _, seed in lacking})
 
 
 def reached(member: Member) -> int:
     """How many epochs a member has."""
     return len(member["train"]["loss"])
-
-
-def grid_points(study: Study) -> list[tuple[float, ...]]:
-    """Every combination of the study's scalars, in the order of `SCALARS`."""
-    return list(product(*(getattr(study.sweep, flag) for flag in SCALARS.values())))
 
 
 def add(root: Path, study: Study, folder: Path) -> None:
@@ -80,7 +80,7 @@ def add(root: Path, study: Study, folder: Path) -> None:
     used = sorted({m["run"] for m in members})  # a run whose members were all replaced goes
     record["runs"] = [record["runs"][k] for k in used]
     record["members"] = [{**m, "run": used.index(m["run"])} for m in members]
-    record["parameters"] = run["parameters"]
+    record |= {name: run.pop(name) for name in OF_THE_MODEL}
     write_text(root / f"{study.name}.json", as_text(record))
 
 
@@ -88,7 +88,7 @@ def record_of(study: Study, folder: Path) -> dict[str, Any]:
     """A record of the one run in `folder`."""
     run, members = condense(folder)
     members = [{**member, "run": 0} for member in members]
-    return {"study": study.name, "runs": [run], "members": members, "parameters": run["parameters"]}
+    return {"study": study.name, **{name: run.pop(name) for name in OF_THE_MODEL}, "runs": [run], "members": members}
 
 
 def condense(folder: Path) -> tuple[dict[str, Any], list[Member]]:
@@ -110,7 +110,7 @@ def condense(folder: Path) -> tuple[dict[str, Any], list[Member]]:
     run = {
         "seconds": round(summary["train_seconds"], 1),
         "epochs": summary["epochs"],
-        "parameters": summary["parameters"],
+        **{name: summary[name] for name in OF_THE_MODEL},
         "flags": {name: config["flags"][name] for name in ("sweep", "model")} | {"data": data},
         "dataset": {name: config["dataset"][name] for name in ("name", "train", "test", "sha256")},
         "environment": {name: value for name, value in config["environments"][-1].items() if name != "command"},
@@ -138,6 +138,8 @@ def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
         return np.array([record["parameters"]], float)
     if number.metric == "mebibytes":
         return np.array([record["parameters"] * 4 / 2**20])
+    if number.metric == "diverged":
+        return np.array([not m["final"]["alive"] for m in record["members"] if is_at(m, number.at)], float)
     if number.metric == "mean_loss":
         return values(record, replace(number, metric="loss")) / VALUES
     members = [m for m in record["members"] if is_at(m, number.at)]

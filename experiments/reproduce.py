@@ -6,6 +6,7 @@ command     python -m experiments.reproduce
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -98,29 +99,46 @@ def run(flags: Reproduce) -> None:
         assert changes.epochs is not None
         as_run = changed(study, changes)
         wanted = flags.seeds or changes.seeds or study.sweep.seeds
-        seeds = record.missing_seeds(record.read(root, study), as_run, changes.epochs, wanted)
+        points, seeds = record.missing(record.read(root, study), as_run, changes.epochs, wanted)
         if flags.dry_run:
-            say(f"{study.name}: " + (f"seeds {', '.join(map(str, seeds))} are missing" if seeds else "complete"))
+            say(f"{study.name}: {what_is_missing(study, points, seeds)}")
         elif seeds:
-            folder = work / study.name / f"{changes.epochs}_epochs_seeds_{'_'.join(map(str, seeds))}"
-            run_study(study, folder, replace(changes, seeds=seeds), resume_command="the same command again")
-            keep(as_run, folder, root)
+            folder = work / study.name / folder_name(study, changes.epochs, points, seeds)
+            part = replace(study, sweep=study.sweep.only(points))
+            run_study(part, folder, replace(changes, seeds=tuple(seeds)), resume_command="the same command again")
+            record.add(root, as_run, folder)
+        keep_pictures(study, work, root, every=bool(seeds))
     numbers = {experiment.name: analysed(experiment, work, root, flags.dry_run) for experiment in EXPERIMENTS}
     write_readme(page, root, EXPERIMENTS, {study.name: record.read(root, study) for study in STUDIES}, numbers)
     say(f"comparison: {page}")
 
 
-def keep(study: Study, folder: Path, root: Path) -> None:
-    """The record of a finished run, and the pictures of it that the comparison shows."""
-    from experiments import record
+def what_is_missing(study: Study, points: Sequence[int], seeds: Sequence[int]) -> str:
+    """In words."""
+    if not seeds:
+        return "complete"
+    text = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    every = len(study.sweep.points)
+    return f"{text} missing" if len(points) == every else f"{text} missing at {len(points)} of {every} points"
+
+
+def folder_name(study: Study, epochs: int, points: Sequence[int], seeds: Sequence[int]) -> str:
+    """The same for the same members, so that an interrupted run is found again."""
+    name = f"{epochs}_epochs_seeds_{'_'.join(map(str, seeds))}"
+    return name if len(points) == len(study.sweep.points) else f"{name}_points_{'_'.join(map(str, points))}"
+
+
+def keep_pictures(study: Study, work: Path, root: Path, *, every: bool) -> None:
+    """Shrink the comparison's pictures from the study's fullest run, if that is here: all, or missing ones."""
     from jaxvae import plots
 
-    record.add(root, study, folder)
+    folder = fullest(work / study.name)
+    if folder is None:
+        return
     for picture in (p for e in EXPERIMENTS for p in e.pictures if p.study == study.name):
-        source = folder / f"{picture.figure}.png"
-        if source.exists():
-            small = plots.shrink(source.read_bytes(), PICTURE_WIDTH)
-            (root / f"{study.name}_{picture.figure}.png").write_bytes(small)
+        source, target = folder / f"{picture.figure}.png", root / f"{study.name}_{picture.figure}.png"
+        if source.exists() and (every or not target.exists()):
+            target.write_bytes(plots.shrink(source.read_bytes(), PICTURE_WIDTH))
 
 
 def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> dict[str, Any]:

@@ -6,11 +6,12 @@ in scalars and seeds are one compiled program. Imports no jax, so that `--help` 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxvae.config import Config
-from jaxvae.flags import DataFlags, Flags, RunFlags, SweepFlags
+from jaxvae.flags import SCALARS, DataFlags, Flags, RunFlags, SweepFlags, to_json
 
 DIGITS = 1500
 """Training images of the embedded digits: the largest batch there."""
@@ -30,6 +31,8 @@ class Number:
     at: Mapping[str, float] = field(default_factory=dict)  # which members: {"beta": 3.0}; empty for all
     tolerance: float | None = 0.03  # relative; None: for information, such as a first epoch, which depends on the seed
     impossible: str = ""  # why it cannot be as printed
+    why: str = ""  # why ours is another, where it is
+    ranked: bool = True  # whether less loss or more SSIM than this is better, rather than as far off
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Study:
     data: DataFlags = field(default_factory=lambda: DataFlags(dataset="mnist"))
     numbers: Sequence[Number] = ()
     trace: str | None = None  # file in experiments/printed with the document's loss curves, by beta
+    trace_why: str = ""  # why ours leaves it, where it does
+    layers: Sequence[int] = ()  # the parameters of each layer that the document prints, from input to output
     note: str = ""  # what the document leaves open and what was chosen, or what came out
 
     @property
@@ -149,21 +154,26 @@ def run_study(study: Study, folder: Path, changes: Changes, *, resume_command: s
         return
     experiment.say(f"{study.name}: {study.title}")
     flags = Flags(run=RunFlags(resume=folder)) if started else replace(wanted, run=RunFlags(out=folder))
-    printed = printed_curves(study) if as_run.data == study.data else None
     try:
-        experiment.run(study.name, flags, resume_command=resume_command, printed=printed)
+        experiment.run(study.name, flags, resume_command=resume_command, printed=partial(printed_curves, study))
     except DivergedError as error:
         experiment.say(str(error))
 
 
-def printed_curves(study: Study) -> dict[str, list[dict[str, float]]]:
-    """The document's loss curves by the label of the members that they belong to: label -> rows."""
-    from jaxvae.labels import member_label, varying
+def printed_curves(study: Study, flags: Flags) -> dict[str, list[dict[str, float]]]:
+    """The document's loss curves by the label of the members that they belong to: label -> rows.
+
+    Only those of a run's members, and none for a run that differs from the study in more than betas, seeds and epochs.
+    """
+    from jaxvae.labels import member_label
 
     curves: dict[str, list[dict[str, float]]] = {}
-    names = varying([{"beta": beta} for beta in study.sweep.betas], ["beta"])
-    for row in printed_rows(study):
-        curves.setdefault(member_label(row, names), []).append(row)
+    others = [flag for name, flag in SCALARS.items() if name != "beta"]
+    same = all(getattr(flags.sweep, flag) == getattr(study.sweep, flag) for flag in others)
+    if same and same_settings(study, to_json(flags)):
+        for row in printed_rows(study):
+            if row["beta"] in flags.sweep.betas:
+                curves.setdefault(member_label(row, ["beta"]), []).append(row)
     return curves
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +20,8 @@ from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import BATCH_SIZE, EPOCHS, SCALARS, DataFlags, Flags, RunFlags, from_json, to_json
 from jaxvae.metrics import Evaluation, Quality
 from jaxvae.progress import show_progress
-from jaxvae.sweep import grid
-from jaxvae.sweep_report import count, parameter_count, write_sweep_report
+from jaxvae.sweep import at_points
+from jaxvae.sweep_report import count, layer_counts, parameter_count, write_sweep_report
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def run(
     flags: Flags,
     *,
     resume_command: str | None = None,
-    printed: Mapping[str, Sequence[Mapping]] | None = None,
+    printed: Callable[[Flags], Mapping[str, Sequence[Mapping]]] = lambda flags: {},
 ) -> Path:
     """Train the sweep that `flags` describe, fill its run folder, and return the folder.
 
@@ -54,7 +54,8 @@ def run(
         name: of the experiment.
         flags: settings; `flags.run.resume` continues a run.
         resume_command: what to tell a person who interrupts the run; by default the experiment's own command.
-        printed: label -> rows of a document's loss curves, shown beside ours in the report.
+        printed: from the settings with every default filled in, label -> rows of a document's loss curves, shown beside
+            ours in the report.
 
     Raises:
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
@@ -73,7 +74,9 @@ def run(
             f"every member became non-finite; see {this.folder / 'metrics.csv'}; "
             "try a lower learning_rate or beta, or a higher variance"
         )
-    write_sweep_report(this.folder, name, this.flags, this.dataset.source, sweep, progress, evaluation, printed)
+    write_sweep_report(
+        this.folder, name, this.flags, this.dataset.source, sweep, progress, evaluation, printed(this.flags)
+    )
     say(f"report: {this.folder / 'report.html'}")
     return this.folder
 
@@ -82,7 +85,7 @@ def make_sweep(this: Run) -> Sweep:
     """The members and compiled pieces of a run."""
     settings = this.flags.sweep
     assert settings.batch_size is not None  # `begin` filled it in
-    members = grid(**{name: getattr(settings, flag) for name, flag in SCALARS.items()}, seeds=settings.seeds)
+    members = at_points([dict(zip(SCALARS, point, strict=True)) for point in settings.points], settings.seeds)
     return Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
 
 
@@ -222,6 +225,7 @@ def summary(this: Run, progress: Progress, evaluation: Evaluation, quality: Qual
         "epochs": progress.epoch,
         "complete": progress.epoch == this.epochs or not any(row["alive"] for row in members),
         "parameters": parameter_count(progress.state.params),
+        "layers": layer_counts(progress.state.params),
         "diverged": sum(not row["alive"] for row in members),
         "collapsed": sum(bool(row["alive"] and row["collapsed"]) for row in members),
         "train_seconds": seconds,

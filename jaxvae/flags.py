@@ -1,6 +1,8 @@
 """Flags that experiments share, as frozen dataclasses; `jaxvae.cli` turns them into a command line. Imports no jax."""
 
-from dataclasses import asdict, dataclass, field, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -40,7 +42,10 @@ def unset(metavar: str, default: str) -> Any:
 
 @dataclass(frozen=True)
 class SweepFlags:
-    """The members: every combination of the scalars' values and the seeds. `SCALARS` says which fields are scalars."""
+    """The members: every combination of the scalars' values, or `paired` ones, with every seed.
+
+    `SCALARS` says which fields are scalars.
+    """
 
     betas: tuple[float, ...] = (1.0, 3.0, 8.0, 16.0)
     """Weights of the KL term."""
@@ -58,6 +63,9 @@ class SweepFlags:
     """region_weighted: weights of the white pixels."""
     black_weights: tuple[float, ...] = (1.0,)
     """region_weighted: weights of the other pixels."""
+    paired: bool = False
+    """Take the scalars' lists side by side, one member per place and seed, rather than in every combination; a single
+    value serves all places."""
     epochs: Annotated[int | None, unset("INT", "10, on digits 60")] = None
     """Passes over the training images."""
     batch_size: Annotated[int | None, unset("INT", "128, on digits 32")] = None
@@ -69,7 +77,7 @@ class SweepFlags:
             values = getattr(self, name)
             if not values:
                 raise ConfigError(f"{name} is empty; name at least one")
-            if len(set(values)) < len(values):
+            if len(set(values)) < len(values) and not (self.paired and name != "seeds"):
                 raise ConfigError(f"{name} must not repeat a value: equal members give equal results")
             for value in values:
                 low, high = RANGES.get(name, (0.0, 1e6))
@@ -77,6 +85,33 @@ class SweepFlags:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low=1, high=10**6)
+        if self.paired and len(lengths := {len(getattr(self, name)) for name in SCALARS.values()} - {1}) > 1:
+            raise ConfigError(f"paired lists must be equally long, but they have {sorted(lengths)} values")
+        if len(set(self.points)) < len(self.points):
+            raise ConfigError("paired lists must not repeat a member: equal members give equal results")
+
+    @property
+    def points(self) -> tuple[tuple[float, ...], ...]:
+        """The values of `SCALARS` that are trained with every seed."""
+        lists = [getattr(self, name) for name in SCALARS.values()]
+        if not self.paired:
+            return tuple(product(*lists))
+        places = max(map(len, lists))
+        return tuple(zip(*(values * places if len(values) == 1 else values for values in lists), strict=True))
+
+    def at_points(self, points: Sequence[Mapping[str, float]]) -> "SweepFlags":
+        """The same sweep at these points; a scalar that a point does not name has this sweep's first value."""
+        lists = {
+            flag: tuple(point.get(name, getattr(self, flag)[0]) for point in points) for name, flag in SCALARS.items()
+        }
+        lists = {flag: values[:1] if len(set(values)) == 1 else values for flag, values in lists.items()}
+        return replace(self, paired=True, **lists)
+
+    def only(self, numbers: Sequence[int]) -> "SweepFlags":
+        """The same sweep at those of its points, by their place in `points`."""
+        if len(numbers) == len(self.points):
+            return self
+        return self.at_points([dict(zip(SCALARS, self.points[number], strict=True)) for number in numbers])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ whose caches a single member already fills; a chunk of K is a `vmap`, the fast f
 is what fits its memory. The numbers are the same to rounding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
@@ -51,17 +51,24 @@ class Members:
 
 
 def grid(*, seeds: Sequence[int] = (0,), **scalars: float | Sequence[float]) -> Members:
-    """Every combination of the scalars' values and the seeds, seeds varying fastest.
+    """Every combination of the scalars' values and the seeds, the first scalar varying slowest and seeds fastest.
 
     `grid(beta=(1, 4), seeds=(0, 1))` has 4 members; scalars that are not named keep the defaults of `Hparams`.
     """
-    defaults = Hparams()
-    axes = [np.atleast_1d(scalars.pop(name, getattr(defaults, name))) for name in HPARAMS]
-    if scalars:
-        raise TypeError(f"no such hyper-parameter: {', '.join(scalars)}; there are {', '.join(HPARAMS)}")
-    *values, member_seeds = zip(*product(*axes, seeds), strict=True)
-    hparams = Hparams(**{name: np.asarray(v, np.float32) for name, v in zip(HPARAMS, values, strict=True)})
-    return Members(hparams, tuple(int(seed) for seed in member_seeds))
+    axes = [np.atleast_1d(values) for values in scalars.values()]
+    return at_points([dict(zip(scalars, point, strict=True)) for point in product(*axes)], seeds)
+
+
+def at_points(points: Sequence[Mapping[str, float]], seeds: Sequence[int] = (0,)) -> Members:
+    """Every point with every seed, seeds varying fastest; scalars that a point does not name keep their defaults.
+
+    `at_points([{"beta": 1, "learning_rate": 1e-3}, {"beta": 4, "learning_rate": 5e-4}])` has 2 members.
+    """
+    if unknown := sorted({name for point in points for name in point} - set(HPARAMS)):
+        raise TypeError(f"no such hyper-parameter: {', '.join(unknown)}; there are {', '.join(HPARAMS)}")
+    chosen = [Hparams(**point) for point in points for _ in seeds]
+    hparams = Hparams(**{name: np.array([getattr(h, name) for h in chosen], np.float32) for name in HPARAMS})
+    return Members(hparams, tuple(int(seed) for _ in points for seed in seeds))
 
 
 def over_members(function: Callable, chunk: int) -> Callable:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ def parameter_table(params: dict) -> Table:
 def parameter_count(params: dict) -> int:
     """How many parameters one member has; `params` has a leading axis [K]."""
     return sum(x[0].size for x in jax.tree.leaves(params))
+
+
+def layer_counts(params: dict) -> dict[str, int]:
+    """Layer -> how many parameters it has in one member, the norms and biases of a layer included."""
+    counts = Counter()
+    for path, x in jax.tree_util.tree_leaves_with_path(params):
+        counts[jax.tree_util.keystr(path[:-1], simple=True, separator="/")] += x[0].size
+    return dict(counts)
 
 
 def count(members: Members) -> str:

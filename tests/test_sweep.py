@@ -12,6 +12,7 @@ from jaxvae.errors import ConfigError
 from jaxvae.fit import Sweep, fit
 from jaxvae.sweep import (
     MemberBytes,
+    at_points,
     evaluate_members,
     grid,
     init_members,
@@ -25,11 +26,21 @@ from jaxvae.types import Hparams
 def test_grid_is_the_product_with_seeds_fastest():
     members = grid(beta=(1, 4), learning_rate=(1e-3, 1e-2), seeds=(7, 8))
     described = [members.describe(k) for k in range(len(members))]
-    assert [(d["learning_rate"], d["beta"], d["seed"]) for d in described] == [
-        (rate, beta, seed) for rate in (1e-3, 1e-2) for beta in (1, 4) for seed in (7, 8)
+    assert [(d["beta"], d["learning_rate"], d["seed"]) for d in described] == [
+        (beta, rate, seed) for beta in (1, 4) for rate in (1e-3, 1e-2) for seed in (7, 8)
     ]
     assert described[0] == {"member": 0, "seed": 7, **asdict(Hparams()), "beta": 1.0}
     assert members.hparams.beta.dtype == np.float32
+
+
+def test_points_are_members_side_by_side():
+    members = at_points([{"beta": 2.0, "learning_rate": 1e-2}, {"variance": 0.25}], seeds=(7, 8))
+    assert [members.describe(k) for k in range(4)] == [
+        {"member": k, "seed": seed, **asdict(Hparams()), **point}
+        for k, (point, seed) in enumerate(
+            (point, seed) for point in ({"beta": 2.0, "learning_rate": 0.01}, {"variance": 0.25}) for seed in (7, 8)
+        )
+    ]
 
 
 def test_grid_refuses_an_unknown_name():

@@ -7,14 +7,15 @@ import sys
 
 import pytest
 
-from experiments import digit_cvae, reproduce
+from experiments import digit_cvae, page, record, reproduce
 from experiments.command import chosen, main, with_fallback
 from experiments.reproduce import EXPERIMENTS, STUDIES
+from experiments.study import Changes, flags_of
 from jaxvae import cli, data
 from jaxvae.data.dataset import Unavailable
 from jaxvae.errors import ConfigError
 from jaxvae.experiment import reopen
-from jaxvae.flags import DataFlags
+from jaxvae.flags import SCALARS, DataFlags, to_json
 
 SHORT = ("--dataset", "digits", "--limit", "40", "--epochs", "1", "--seeds", "0")
 
@@ -179,9 +180,35 @@ class TestReproduce:
     def test_dry_run_says_what_is_missing_and_trains_nothing(self, here, capsys):
         assert self.run("--dry-run", "--seeds", 0, 1, "--work", here / "work") == 0
         error = capsys.readouterr().err
-        assert "region_6: seeds 0, 1 are missing" in error
-        assert "printed numbers" in (here / "experiments" / "README.md").read_text()
+        assert "region_4: seeds 0, 1 missing" in error
+        assert "lines with a verdict" in (here / "experiments" / "README.md").read_text()
         assert not (here / "work").exists()
+
+    def test_only_the_points_that_are_missing_are_trained(self, here, monkeypatch, capsys):
+        """Both points of seed 0 are there, one of seed 1."""
+        trained = []
+
+        def run_study(study, folder, changes, **rest):
+            trained.append((folder.name, study.sweep.betas, study.sweep.learning_rates, changes.seeds))
+
+        monkeypatch.setattr(reproduce, "run_study", run_study)
+        monkeypatch.setattr(record, "add", lambda *arguments: None)
+        study = next(study for study in STUDIES if study.name == "region_5_6")
+        flags = to_json(flags_of(study, Changes()))
+        hparams = [dict(zip(SCALARS, point, strict=True)) for point in study.sweep.points]
+        curve, final = {"loss": [1.0] * 300, "reconstruction": [], "kl": []}, {"alive": True}
+        members = [
+            {"seed": seed, "hparams": hparams[point], "train": curve, "test": curve, "final": final, "run": 0}
+            for seed, point in ((0, 0), (0, 1), (1, 1))
+        ]
+        found = {"study": study.name, "parameters": 1, "layers": {}, "runs": [{"flags": flags}], "members": members}
+        monkeypatch.setattr(record, "read", lambda root, asked: found if asked.name == study.name else None)
+        monkeypatch.setattr(page, "write_readme", lambda *arguments: None)
+        flags = ("--studies", study.name, "--work", here / "work", "--seeds", 0, 1)
+        assert self.run(*flags, "--dry-run") == 0
+        assert "region_5_6: seed 1 missing at 1 of 2 points" in capsys.readouterr().err
+        assert self.run(*flags) == 0
+        assert trained == [("300_epochs_seeds_1_points_0", (1.0,), (3e-4,), (1,))]
 
     @pytest.mark.parametrize(
         ("flags", "message"),

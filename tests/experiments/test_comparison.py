@@ -33,7 +33,8 @@ def record(*members):
     environment = {"device": "cpu", "cpu_count": 2, "versions": {"jax": "1.2"}, "commit": "abc"}
     dataset = {"name": "mnist", "train": 60_000}
     run = {"seconds": 120.0, "epochs": 2, "dataset": dataset, "environment": environment}
-    return {"study": "study", "parameters": 1234, "runs": [run], "members": list(members)}
+    layers = {"encoder/Dense_0": 1000, "mean": 234}
+    return {"study": "study", "parameters": 1234, "layers": layers, "runs": [run], "members": list(members)}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,16 @@ def record(*members):
         (Number(100.0, tolerance=0.03), [97.5, 98.5], "met", "", "-2.0%"),
         (Number(100.0, tolerance=0.03), [96.0, 97.0], "better", "", "-3.5%"),
         (Number(100.0, tolerance=0.03), [104.0], "not met", "", "+4.0%"),
+        (Number(100.0, tolerance=0.03, why="a reason"), [104.0], "not met", "a reason", "+4.0%"),
+        (Number(100.0, tolerance=0.03, why="a reason"), [102.0], "met", "", "+2.0%"),
+        (
+            Number(100.0, tolerance=0.03, why="a reason"),
+            [np.nan, 90.0],
+            "better",
+            "1 of 2 seeds diverged; a reason",
+            "-10.0%",
+        ),
+        (Number(100.0, tolerance=0.03, ranked=False), [90.0], "not met", "", "-10.0%"),
         (Number(0.8, "sampled_ssim"), [0.9], "better", "", "+12.5%"),
         (Number(0.8, "sampled_ssim"), [0.7], "not met", "", "-12.5%"),
         (Number(100.0, tolerance=None), [50.0], "", "", "-50.0%"),
@@ -61,8 +72,33 @@ def test_a_line_names_where_it_is():
     found = record(member(1.0, 0, [9.0, 5.0]), member(4.0, 0, [9.0, 7.0]), member(4.0, 1, [9.0, 7.2]))
     cells = line(STUDY, Number(7.0, at={"beta": 4.0}), found).cells
     assert cells == ("title", "β = 4", "2", "train loss", "7", "7.100 ± 0.141", "+1.4%", "3%", "met")
-    assert line(STUDY, Number(1234, "parameters", tolerance=0.0), found).cells[3:6] == ("parameters", "1,234", "1,234")
+    assert line(STUDY, Number(1234, "parameters", tolerance=0.0), found).cells[2:6] == (
+        "",
+        "parameters",
+        "1,234",
+        "1,234",
+    )
+    assert line(STUDY, Number(0.16805, "mse", at={"beta": 1.0, "variance": 0.5}), found).cells[1:5] == (
+        *("β = 1", "2", "train mse", "0.16805"),  # all of the document's digits; a scalar that all share is not named
+    )
     assert line(STUDY, Number(7.0), None).verdict == "not trained yet"
+
+
+def test_a_study_s_layers_are_compared_one_by_one():
+    assert lines(replace(STUDY, layers=(234, 1000)), record())[-1].verdict == "met"
+    (other,) = lines(replace(STUDY, layers=(235, 999)), record())
+    assert (other.verdict, other.cells[4:6]) == ("not met", ("235, 999", "234, 1,000"))
+    assert lines(replace(STUDY, layers=(234,)), None)[-1].verdict == "not trained yet"
+
+
+def test_an_explosion_is_compared_by_the_seeds_that_diverge():
+    exploded = Number(1.0, "diverged", tolerance=0.0, at={"beta": 4.0})
+    found = record(member(4.0, 0, [9.0], alive=False), member(4.0, 1, [9.0, 7.0]), member(1.0, 0, [9.0, 7.0]))
+    cells = line(STUDY, exploded, found).cells
+    assert cells[3:6] == ("seeds that diverge", "exploded", "1 of 2")
+    assert cells[-1] == "better"
+    all_dead = record(member(4.0, 0, [9.0], alive=False))
+    assert line(STUDY, exploded, all_dead).verdict == "met"
 
 
 def test_sums_and_means_are_both_shown_where_the_document_mixes_them():
@@ -79,8 +115,8 @@ def test_a_trace_is_judged_by_its_worst_epoch(monkeypatch):
     (good,) = lines(traced, record(member(1.0, 0, [9.0, 10.4])))  # the first epoch is not compared
     assert good.verdict == "met"
     assert good.cells[6] == "4.0% on average, 4.0% at most"
-    (bad,) = lines(traced, record(member(1.0, 0, [50.0, 10.6])))
-    assert bad.verdict == "not met"
+    (bad,) = lines(replace(traced, trace_why="a reason"), record(member(1.0, 0, [50.0, 10.6])))
+    assert (bad.verdict, bad.cells[-1]) == ("not met", "not met: a reason")
     (short,) = lines(traced, record(member(1.0, 0, [50.0])))
     assert (short.verdict, short.cells[4]) == ("not trained yet", "0 of 1 values")
     (dead,) = lines(traced, record(member(1.0, 0, [50.0, 10.0], alive=False)))
@@ -172,7 +208,7 @@ def test_the_page(tmp_path):
     page.write_readme(path, root, [experiment], {"study": record(member(1.0, 0, [9.0, 5.0]))}, {"name": table})
     text = path.read_text()
     for part in (
-        "2 printed numbers: 1 met, 1 not trained yet.",
+        "Of 2 lines with a verdict: 1 met, 1 not trained yet.",
         "## Title",
         "`python -m experiments.name` · the source",
         "| title | β = 1 | 2 | train loss | 5 | 5.000 | +0.0% | 3% | met |",

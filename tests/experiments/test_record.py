@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import record
+from experiments.record import missing
 from experiments.study import Number, Study, same_settings
 from jaxvae.config import Config
 from jaxvae.flags import SCALARS, SweepFlags
@@ -15,6 +16,7 @@ from jaxvae.flags import SCALARS, SweepFlags
 STUDY = Study(
     "study", "title", SweepFlags(betas=(1.0, 4.0), seeds=(0, 1), epochs=2, batch_size=8), Config(architecture="mlp")
 )
+MODEL = {"parameters": 652_824, "layers": {"encoder/Dense_0": 314_000, "decoder/Dense_1": 338_824}}
 DEFAULTS = {name: getattr(SweepFlags(), flag)[0] for name, flag in SCALARS.items()}
 
 
@@ -42,7 +44,7 @@ def write_run(folder, *, betas=(1.0, 4.0), seeds=(0, 1), epochs=2, dead=(), **se
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    summary = {"members": members, "epochs": epochs, "train_seconds": 60.04, "complete": True, "parameters": 652_824}
+    summary = {"members": members, "epochs": epochs, "train_seconds": 60.04, "complete": True, **MODEL}
     (folder / "summary.json").write_text(json.dumps(summary))
     environment = {"device": "cpu", "cpu_count": 2, "versions": {"jax": "0"}, "commit": "abc", "command": ["secret"]}
     dataset = {"name": "mnist", "train": 10, "test": 10, "sha256": {}, "source": "a folder"}
@@ -66,6 +68,7 @@ def test_condense_keeps_curves_and_final_metrics(run_folder):
     assert "source" not in run["dataset"]  # a path of the machine
     assert "command" not in run["environment"]
     assert "/a/folder" not in json.dumps(run)
+    assert record.record_of(STUDY, run_folder)["layers"] == MODEL["layers"]
     assert [(m["hparams"]["beta"], m["seed"]) for m in members] == [(1, 0), (1, 1), (4, 0), (4, 1)]
     assert members[3]["train"] == {"loss": [31, 32], "reconstruction": [15.5, 16], "kl": [0.333333, 0.333333]}
     assert members[3]["test"]["loss"] == [131, 132]
@@ -84,16 +87,17 @@ def test_runs_are_added_up_and_a_newer_member_replaces_an_older(tmp_path):
     root = tmp_path / "records"
     root.mkdir()
     assert record.read(root, STUDY) is None
-    assert record.missing_seeds(None, STUDY, 2, (0, 1)) == (0, 1)
+    assert missing(None, STUDY, 2, (0, 1)) == ([0, 1], [0, 1])
     record.add(root, STUDY, write_run(tmp_path / "first", seeds=(0,), betas=(1.0,)))
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2, (0, 1)) == (0, 1)  # beta 4 is missing
+    assert missing(record.read(root, STUDY), STUDY, 2, (0,)) == ([1], [0])  # beta 4
+    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == ([0, 1], [0, 1])
     record.add(root, STUDY, write_run(tmp_path / "second", seeds=(0,), betas=(4.0,)))
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2, (0, 1)) == (1,)
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 3, (0, 1)) == (0, 1)  # too short
+    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == ([0, 1], [1])
+    assert missing(record.read(root, STUDY), STUDY, 3, (0, 1)) == ([0, 1], [0, 1])  # too short
     assert [m["run"] for m in record.read(root, STUDY)["members"]] == [0, 1]
     record.add(root, STUDY, write_run(tmp_path / "third", seeds=(0, 1), epochs=3))
     found = record.read(root, STUDY)
-    assert record.missing_seeds(found, STUDY, 3, (0, 1)) == ()
+    assert missing(found, STUDY, 3, (0, 1)) == ([], [])
     assert [(m["hparams"]["beta"], m["seed"], m["run"]) for m in found["members"]] == [
         *((1.0, 0, 0), (1.0, 1, 0), (4.0, 0, 0), (4.0, 1, 0))
     ]
@@ -110,7 +114,7 @@ def test_a_shorter_run_replaces_nothing_and_one_of_other_settings_everything(tmp
         *((1.0, 0, 3), (1.0, 1, 3), (1.0, 2, 1), (4.0, 0, 3), (4.0, 1, 3), (4.0, 2, 1))
     ]
     other = replace(STUDY, model=replace(STUDY.model, latent_dim=7))
-    assert record.missing_seeds(record.read(root, STUDY), other, 1, (0, 1)) == (0, 1)
+    assert missing(record.read(root, STUDY), other, 1, (0, 1)) == ([0, 1], [0, 1])
     record.add(root, other, write_run(tmp_path / "other", latent_dim=7, seeds=(5,)))
     assert {m["seed"] for m in record.read(root, other)["members"]} == {5}
 
@@ -144,7 +148,7 @@ def test_a_diverged_member_is_not_missing(tmp_path):
     root = tmp_path / "records"
     root.mkdir()
     record.add(root, STUDY, write_run(tmp_path / "run", epochs=1, dead=(0, 1, 2, 3)))
-    assert record.missing_seeds(record.read(root, STUDY), STUDY, 2, (0, 1)) == ()
+    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == ([], [])
 
 
 def test_text_is_json_with_a_line_per_member(run_folder):
