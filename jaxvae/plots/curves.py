@@ -14,6 +14,7 @@ from jaxvae.plots.style import GREY, NATS, TEXT, WIDTH, Figure, new_figure, padd
 
 LINESTYLES = {"train": "solid", "test": "dashed"}
 FEW = 10  # epochs; up to so many are marked one by one
+DOTS = 25  # printed values that are shown of a long curve, evenly, so that ours remains to be seen
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def loss_curves(
             draw_curve(axes, curve, colors[curve.label])
         for name, rows in (printed or {}).items():
             points = [(row["epoch"], row[metric]) for row in rows if metric in row]
-            axes.plot(*np.reshape(points, (-1, 2)).T, linestyle="none", **dot(colors[name]))
+            every = -(-len(points) // DOTS) if points else 1
+            axes.plot(*np.reshape(points, (-1, 2)).T, linestyle="none", markevery=every, **dot(colors[name]))
     handles = legend_handles(drawn, colors)
     if printed:
         handles.append(Line2D([], [], linestyle="none", label="document", **dot(GREY)))
