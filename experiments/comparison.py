@@ -53,7 +53,7 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
     """One printed number, our mean and deviation, and the verdict."""
     ours = values(record, number) if record else np.array([])
     word, remark, difference = verdict(number, ours)
-    shortest = epochs_reached(record)
+    shortest = epochs_reached(record, number.at)
     of_the_model = number.metric in ("parameters", "mebibytes")
     if record and not is_documents_data(study, record) and not of_the_model:
         word, remark = "other data", "no verdict"
@@ -68,15 +68,15 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
         "" if of_the_model else str(number.epoch or study.epochs),
         split + NAMES.get(number.metric, number.metric),
         *shown(number, study, ours),
-        difference,
-        "" if number.tolerance is None else f"{number.tolerance:.0%}",
+        "" if number.metric == "diverged" else difference,
+        "" if number.tolerance is None else f"{100 * number.tolerance:g}%",
         word + f": {remark}" * bool(remark),
     )
     return Line(cells, word)
 
 
 def shown(number: Number, study: Study, ours: np.ndarray) -> tuple[str, str]:
-    """The document's figure with all its digits, and ours."""
+    """The document's figure, and ours."""
     if number.metric == "parameters":
         return f"{number.value:,.0f}", f"{ours[0]:,.0f}" if ours.size else "–"
     if number.metric == "diverged":
@@ -112,9 +112,9 @@ def other_convention(number: Number, study: Study, ours: np.ndarray) -> str:
     return f" (mean {spread(ours / VALUES)})"
 
 
-def epochs_reached(record: Mapping[str, Any] | None) -> int:
-    """How far the shortest living member has got."""
-    members = record["members"] if record else []
+def epochs_reached(record: Mapping[str, Any] | None, point: Mapping[str, float]) -> int:
+    """How far the shortest living member at this point has got."""
+    members = [m for m in record["members"] if is_at(m, point)] if record else []
     return min((reached(m) for m in members if m["final"]["alive"]), default=0)
 
 
@@ -126,7 +126,7 @@ def is_documents_data(study: Study, record: Mapping[str, Any]) -> bool:
 
 
 def layers_line(study: Study, record: Mapping[str, Any] | None) -> Line:
-    """The parameters of every layer."""
+    """How many parameters the layers have, in any order."""
     ours = sorted(record["layers"].values()) if record else []
     word = "not trained yet" if not ours else "met" if sorted(study.layers) == ours else "not met"
     printed = ", ".join(f"{count:,}" for count in study.layers)
@@ -142,19 +142,21 @@ def trace_line(study: Study, record: Mapping[str, Any]) -> Line:
         for metric in ("loss", "reconstruction", "kl")
         if metric in row and row["epoch"] > 1
     ]
-    means = {k: np.mean(ours) for k, number in enumerate(printed) if (ours := values(record, number)).size}
-    differences = [abs(mean / printed[k].value - 1) for k, mean in means.items() if np.isfinite(mean)]
+    found = [values(record, number) for number in printed]
+    alive = [(number, ours[np.isfinite(ours)]) for number, ours in zip(printed, found, strict=True)]
+    differences = [abs(np.mean(ours) / number.value - 1) for number, ours in alive if ours.size]
+    lost = max((int(np.isnan(ours).sum()) for ours in found), default=0)
     text = f"{np.mean(differences):.1%} on average, {max(differences):.1%} at most" if differences else ""
     if not is_documents_data(study, record):
         word = "other data"
     elif len(differences) < len(printed):
-        word = "not trained yet"
+        word = "not met" if lost else "not trained yet"
     else:
         word = "met" if max(differences) <= TRACE_TOLERANCE else "not met"
     counted = f"{len(differences)} of {len(printed)} values"
     cells = (study.title, "every epoch", f"2 to {study.epochs}", "train trace", counted, "", text)
-    reason = f": {study.trace_why}" if word == "not met" and study.trace_why else ""
-    return Line((*cells, f"{TRACE_TOLERANCE:.0%}", word + reason), word)
+    why = f"{lost} of {max(map(len, found))} seeds diverged" if lost else study.trace_why if word == "not met" else ""
+    return Line((*cells, f"{TRACE_TOLERANCE:.0%}", word + f": {why}" * bool(why)), word)
 
 
 def final_rows(study: Study, record: Mapping[str, Any] | None) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Document 003's conv VAE and its seven ablation tables, and its unstable settings with a warm-up.
+"""Document 003's conv VAE and its seven ablation tables, and var 0.2 with a warm-up.
 
 source      document 003: LeakyReLU conv VAE 32-64-128, 20 latents, squared error / (2 var) + KL, learning rate 5e-3,
             batch 1024, 50 epochs; tables: fully connected, layers, latents, attention, var, batch size, learning rate
@@ -17,13 +17,10 @@ from jaxvae.flags import SweepFlags
 
 SWEEP = SweepFlags(betas=(1.0,), learning_rates=(5e-3,), variances=(0.5,), seeds=(0, 1, 2), epochs=50, batch_size=1024)
 COMMON = {"learning_rate": 5e-3, "variance": 0.5, "warmup_steps": 0.0}
-WARMUP = {"warmup_steps": 200.0}
 POINTS = (
     *({"variance": variance} for variance in (0.5, 0.25, 0.22, 0.2)),
     *({"learning_rate": rate} for rate in (1e-3, 6e-3)),
-    # where the document's training exploded, died or was blamed on instability: the same with 200 smaller first steps
-    {"variance": 0.2, **WARMUP},
-    {"learning_rate": 6e-3, **WARMUP},
+    {"variance": 0.2, "warmup_steps": 200.0},  # where the document's loss exploded, with smaller first steps
 )
 STARTS = (
     "python -m experiments.beta_sweep --architecture leaky_conv --betas 1 --variances 0.5 0.2 --learning-rates 5e-3 "
@@ -80,7 +77,7 @@ EXPERIMENT = Experiment(
                 *quality(0.8504, 0.01335, variance=0.25),
                 *quality(0.7854, 0.01890),
                 *quality(0.8551, 0.01275, variance=0.22),
-                Number(1.0, "diverged", split="test", at={**COMMON, "variance": 0.2}, tolerance=0.0),
+                Number(1.0, "diverged", at={**COMMON, "variance": 0.2}, tolerance=0.0),
                 *quality(
                     0.7824,
                     0.11205,
@@ -90,12 +87,13 @@ EXPERIMENT = Experiment(
                 *quality(0.7810, 0.01927, learning_rate=6e-3),
             ),
             note="The document's tables of var and of the learning rate, one compiled sweep. Its loss exploded at "
-            "var 0.2; no seed's does here, but a cause is there: Adam's first steps move every weight by the "
-            "whole rate, all images' posteriors run away together, and the KL's exponential follows. Over the "
-            "first 12 steps the KL of five seeds is 3 to 14 nats on average at var 0.5 and rate 5e-3, 7 to 28 "
-            "at var 0.2, 3 to 38 at rate 6e-3, 8 to 162 with both; with a learning rate that rises over 200 "
-            "steps, our remedy, it is under 0.1 in all "
-            f"(metrics.csv of `{STARTS}`).",
+            "var 0.2. Here nothing does, but the start is rough, which may be the cause: Adam's first step "
+            "moves every weight by the whole rate, and the KL's exponential follows the posterior's mean and "
+            "variance. Over the first 12 steps the mean KL of each of five seeds is 3 to 14 nats at var 0.5 and "
+            "rate 5e-3, 7 to 28 at var 0.2, 3 to 38 at rate 6e-3, and 8 to 162 with both. A rate that rises "
+            "over 200 steps postpones this (under 0.1 in these steps, but 11.1 against 4.2 over the whole first "
+            "epoch) and ends at the same loss, so the document's own "
+            f"setting is the one to use, with a step that would be non-finite refused (metrics.csv of `{STARTS}`).",
         ),
         ablation(
             "leaky_conv_batch_512",

@@ -28,8 +28,8 @@ EXPERIMENT = Experiment(
     title="MLP baseline",
     source="document 004, 784-400-20, Bernoulli, 100 epochs",
     question="The plainest VAE, epoch by epoch, and whether a Gaussian initialization helps. The document recommends "
-    "one against mode collapse, without figures; collapse is measured here by the active units, of 20. It printed its "
-    "losses with PyTorch's default initialization, ours are compared under the same.",
+    "one against mode collapse, without figures; measured here are active units, of 20, and the "
+    "loss. It printed its losses with PyTorch's default initialization, ours are compared under the same.",
     studies=(
         Study(
             "mlp_baseline",
@@ -49,11 +49,12 @@ EXPERIMENT = Experiment(
             SWEEP,
             Config(architecture="mlp", reconstruction="bernoulli", initializer="gaussian"),
             note="The document names no deviation; N(0, 1 / fan-in) keeps the variance of the signal. It does not "
-            "help: neither initialization leaves a unit unused in any seed, and the default's test loss is lower.",
+            "help: no seed of either leaves a unit unused, and its test loss is 0.24 nats higher, as much as "
+            "seeds differ.",
         ),
     ),
     pictures=(
-        Picture("mlp_baseline", "curves", "The 100 epochs of document 004 (diamonds) and ours (lines)."),
+        Picture("mlp_baseline", "curves", "Document 004's epochs (diamonds, every fourth) and ours (lines)."),
         Picture("mlp_baseline", "samples", "Digits decoded from the prior after 100 epochs."),
     ),
 )

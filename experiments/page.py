@@ -87,17 +87,18 @@ def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:
     """Where a study's members come from: seeds, epochs, data, device, version, commit."""
     if record is None:
         return [f"{study.title}: not trained yet."]
-    found = []
-    for number, run in enumerate(record["runs"]):
-        members = [m for m in record["members"] if m["run"] == number]
-        if not members:
-            continue
-        seeds = ", ".join(str(seed) for seed in sorted({m["seed"] for m in members}))
+    members_by_source: dict[tuple[str, ...], list[Any]] = {}
+    for member in record["members"]:
+        run = record["runs"][member["run"]]
         e = run["environment"]
+        source = (str(run["epochs"]), run["dataset"]["name"], e["device"], e["versions"]["jax"], e["commit"])
+        members_by_source.setdefault(source, []).append(member)
+    found = []
+    for (epochs, dataset, device, jax, commit), members in members_by_source.items():
+        seeds = ", ".join(str(seed) for seed in sorted({m["seed"] for m in members}))
         found.append(
             f"{study.title}: seed{'s' * (',' in seeds)} {seeds}, {len(members)} member{'s' * (len(members) > 1)}, "
-            f"{run['epochs']} epochs of {run['dataset']['name']} on {e['device']}, jax {e['versions']['jax']}, commit "
-            f"{e['commit']}"
+            f"{epochs} epochs of {dataset} on {device}, jax {jax}, commit {commit}"
         )
     return found
 

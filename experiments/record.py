@@ -38,20 +38,18 @@ def read(root: Path, study: Study) -> dict[str, Any] | None:
 
 def missing(
     record: Mapping[str, Any] | None, study: Study, epochs: int, seeds: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    """Which of the study's points (by number) and which of `seeds` to train so that no member is missing.
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The members to train, as sweeps: points of the study (by number) that lack the same of `seeds`, and these seeds.
 
-    A member counts that has so many epochs at the study's settings, or has diverged, which is all that it can have.
+    A member is there that has so many epochs at the study's settings, or has diverged, which is all that it can have.
     """
     members = record["members"] if record and all(same_settings(study, r["flags"]) for r in record["runs"]) else []
     done = [m for m in members if reached(m) >= epochs or not m["final"]["alive"]]
-    lacking = [
-        (number, seed)
-        for number, values in enumerate(study.sweep.points)
-        for seed in seeds
-        if not any(m["seed"] == seed and is_at(m, dict(zip(SCALARS, values, strict=True))) for m in done)
-    ]
-    return sorted({number for number, _ in lacking}), sorted({seed for _, seed in lacking})
+    points_by_seeds: dict[tuple[int, ...], list[int]] = {}
+    for number, point in enumerate(study.sweep.points):
+        found = {m["seed"] for m in done if is_at(m, point)}
+        points_by_seeds.setdefault(tuple(seed for seed in seeds if seed not in found), []).append(number)
+    return [(tuple(points), lacking) for lacking, points in points_by_seeds.items() if lacking]
 
 
 def reached(member: Member) -> int:
@@ -131,6 +129,7 @@ def is_at(member: Member, point: Mapping[str, float]) -> bool:
 def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
     """Our values of a printed number, one per seed; NaN where it diverged, none where it has not got to its epoch.
 
+    Of the metric `diverged`: 1 where it did, else 0.
     A number without an epoch is of the last one that there is. A member that diverged is frozen at its last finite
     state, so all its numbers are NaN, whatever stands in its curves.
     """

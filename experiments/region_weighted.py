@@ -49,9 +49,9 @@ def setting(
         Number(loss, metric, at={"beta": beta, "learning_rate": rate}, tolerance=0.1, why=WHY, ranked=False)
         for loss, beta, rate in zip(losses, betas, rates, strict=True)
     ]
-    weights = f"white {white:g} above {threshold:g}, black {black:g}"
-    setting = f"{title}: z {z}, batch {batch}, {weights}"
-    return Study(name, setting, sweep, model, DATA, numbers=numbers)
+    single = f"beta {betas[0]:g}, rate {rates[0]:g}, " if len(rates) == 1 else ""
+    title += f": z {z}, batch {batch}, {single}white {white:g} above {threshold:g}, black {black:g}"
+    return Study(name, title, sweep, model, DATA, numbers=numbers)
 
 
 EXPERIMENT = Experiment(

@@ -30,7 +30,7 @@ from jaxvae.errors import ConfigError
 from jaxvae.flags import DataFlags, unset
 
 HERE = Path(__file__).parent
-PICTURE_WIDTH = 900  # pixels
+PICTURE_WIDTH = 800  # pixels
 QUICK = Changes(epochs=2, seeds=(0,), data=DataFlags(limit=1000))
 EXPERIMENTS: tuple[Experiment, ...] = (
     beta_sweep.EXPERIMENT,
@@ -99,27 +99,29 @@ def run(flags: Reproduce) -> None:
         assert changes.epochs is not None
         as_run = changed(study, changes)
         wanted = flags.seeds or changes.seeds or study.sweep.seeds
-        points, seeds = record.missing(record.read(root, study), as_run, changes.epochs, wanted)
+        missing = record.missing(record.read(root, study), as_run, changes.epochs, wanted)
         if flags.dry_run:
-            say(f"{study.name}: {what_is_missing(study, points, seeds)}")
-        elif seeds:
+            say(f"{study.name}: {in_words(study, missing)}")
+            continue
+        for points, seeds in missing:
             folder = work / study.name / folder_name(study, changes.epochs, points, seeds)
             part = replace(study, sweep=study.sweep.only(points))
-            run_study(part, folder, replace(changes, seeds=tuple(seeds)), resume_command="the same command again")
+            run_study(part, folder, replace(changes, seeds=seeds), resume_command="the same command again")
             record.add(root, as_run, folder)
-        keep_pictures(study, work, root, every=bool(seeds))
+        keep_pictures(study, work, root, every=bool(missing))
     numbers = {experiment.name: analysed(experiment, work, root, flags.dry_run) for experiment in EXPERIMENTS}
     write_readme(page, root, EXPERIMENTS, {study.name: record.read(root, study) for study in STUDIES}, numbers)
     say(f"comparison: {page}")
 
 
-def what_is_missing(study: Study, points: Sequence[int], seeds: Sequence[int]) -> str:
-    """In words."""
-    if not seeds:
-        return "complete"
-    text = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+def in_words(study: Study, missing: Sequence[tuple[Sequence[int], Sequence[int]]]) -> str:
+    """What there is to train."""
     every = len(study.sweep.points)
-    return f"{text} missing" if len(points) == every else f"{text} missing at {len(points)} of {every} points"
+    parts = []
+    for points, seeds in missing:
+        text = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} missing"
+        parts.append(text if len(points) == every else f"{text} at {len(points)} of {every} points")
+    return "; ".join(parts) or "complete"
 
 
 def folder_name(study: Study, epochs: int, points: Sequence[int], seeds: Sequence[int]) -> str:
@@ -142,7 +144,7 @@ def keep_pictures(study: Study, work: Path, root: Path, *, every: bool) -> None:
 
 
 def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> dict[str, Any]:
-    """The tables of an experiment's analysis: kept ones, or new ones where runs with as many seeds are at hand."""
+    """The tables of an experiment's analysis: kept ones, or new ones where there are other runs than they are of."""
     from jaxvae import plots
     from jaxvae.experiment import say
     from jaxvae.runs import read_json, write_json
@@ -168,7 +170,7 @@ def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> d
 
 
 def fullest(folder: Path) -> Path | None:
-    """The finished run of a study with the most epochs, and of those the most members."""
+    """The finished run of all of a study's points with the most epochs, and of those the most members."""
     from experiments.study import complete
     from jaxvae.runs import read_json
 
@@ -176,7 +178,8 @@ def fullest(folder: Path) -> Path | None:
         summary = read_json(run / "summary.json")
         return summary["epochs"], len(summary["members"])
 
-    return max((run for run in folder.glob("*_seeds_*") if complete(run)), key=size, default=None)
+    whole = (run for run in folder.glob("*_seeds_*") if "_points_" not in run.name and complete(run))
+    return max(whole, key=size, default=None)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A study trains one sweep in a run folder of its own, so all of it is resumable a
 in scalars and seeds are one compiled program. Imports no jax, so that `--help` answers at once.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -32,7 +33,7 @@ class Number:
     tolerance: float | None = 0.03  # relative; None: for information, such as a first epoch, which depends on the seed
     impossible: str = ""  # why it cannot be as printed
     why: str = ""  # why ours is another, where it is
-    ranked: bool = True  # whether less loss or more SSIM than this is better, rather than as far off
+    ranked: bool = True  # False: a lower loss is no better, only another
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Study:
     numbers: Sequence[Number] = ()
     trace: str | None = None  # file in experiments/printed with the document's loss curves, by beta
     trace_why: str = ""  # why ours leaves it, where it does
-    layers: Sequence[int] = ()  # the parameters of each layer that the document prints, from input to output
+    layers: Sequence[int] = ()  # the parameters of each layer that the document prints, compared in any order
     note: str = ""  # what the document leaves open and what was chosen, or what came out
 
     @property
@@ -147,7 +148,9 @@ def run_study(study: Study, folder: Path, changes: Changes, *, resume_command: s
 
     wanted, as_run = flags_of(study, changes), changed(study, changes)
     started = (folder / "config.json").exists()
-    if started and not same_settings(as_run, runs.read_json(folder / "config.json").get("flags")):
+    saved = runs.read_json(folder / "config.json").get("flags") if started else {}
+    sweep = json.loads(json.dumps(asdict(wanted.sweep)))
+    if started and not (same_settings(as_run, saved) and saved["sweep"] == sweep):
         raise ConfigError(f"{folder} holds a run of {study.name} with other settings; remove it or name another")
     if complete(folder):
         experiment.say(f"{study.name}: complete in {folder}")

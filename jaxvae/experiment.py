@@ -17,7 +17,7 @@ from jaxvae.data.dataset import Dataset, Split
 from jaxvae.errors import ConfigError, DivergedError
 from jaxvae.figures import last_rows
 from jaxvae.fit import Progress, Sweep, fit
-from jaxvae.flags import BATCH_SIZE, EPOCHS, SCALARS, DataFlags, Flags, RunFlags, from_json, to_json
+from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_json, to_json
 from jaxvae.metrics import Evaluation, Quality
 from jaxvae.progress import show_progress
 from jaxvae.sweep import at_points
@@ -85,7 +85,7 @@ def make_sweep(this: Run) -> Sweep:
     """The members and compiled pieces of a run."""
     settings = this.flags.sweep
     assert settings.batch_size is not None  # `begin` filled it in
-    members = at_points([dict(zip(SCALARS, point, strict=True)) for point in settings.points], settings.seeds)
+    members = at_points(settings.points, settings.seeds)
     return Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
 
 

@@ -85,22 +85,26 @@ class SweepFlags:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low=1, high=10**6)
-        if self.paired and len(lengths := {len(getattr(self, name)) for name in SCALARS.values()} - {1}) > 1:
-            raise ConfigError(f"paired lists must be equally long, but they have {sorted(lengths)} values")
-        if len(set(self.points)) < len(self.points):
-            raise ConfigError("paired lists must not repeat a member: equal members give equal results")
+        if self.paired:
+            lengths = {name: count for name in SCALARS.values() if (count := len(getattr(self, name))) > 1}
+            if len(set(lengths.values())) > 1:
+                found = ", ".join(f"{name} has {count} values" for name, count in lengths.items())
+                raise ConfigError(f"{found}; with paired, give as many of each, or one")
+            if any(point in self.points[:place] for place, point in enumerate(self.points)):
+                raise ConfigError("paired lists must not repeat a member: equal members give equal results")
 
     @property
-    def points(self) -> tuple[tuple[float, ...], ...]:
+    def points(self) -> tuple[dict[str, float], ...]:
         """The values of `SCALARS` that are trained with every seed."""
         lists = [getattr(self, name) for name in SCALARS.values()]
-        if not self.paired:
-            return tuple(product(*lists))
         places = max(map(len, lists))
-        return tuple(zip(*(values * places if len(values) == 1 else values for values in lists), strict=True))
+        rows = zip(*(v * places if len(v) == 1 else v for v in lists), strict=True) if self.paired else product(*lists)
+        return tuple(dict(zip(SCALARS, row, strict=True)) for row in rows)
 
     def at_points(self, points: Sequence[Mapping[str, float]]) -> "SweepFlags":
         """The same sweep at these points; a scalar that a point does not name has this sweep's first value."""
+        if unknown := sorted({name for point in points for name in point} - set(SCALARS)):
+            raise TypeError(f"no such scalar: {', '.join(unknown)}; there are {', '.join(SCALARS)}")
         lists = {
             flag: tuple(point.get(name, getattr(self, flag)[0]) for point in points) for name, flag in SCALARS.items()
         }
@@ -109,9 +113,9 @@ class SweepFlags:
 
     def only(self, numbers: Sequence[int]) -> "SweepFlags":
         """The same sweep at those of its points, by their place in `points`."""
-        if len(numbers) == len(self.points):
+        if list(numbers) == list(range(len(self.points))):
             return self
-        return self.at_points([dict(zip(SCALARS, self.points[number], strict=True)) for number in numbers])
+        return self.at_points([self.points[number] for number in numbers])
 
 
 @dataclass(frozen=True)

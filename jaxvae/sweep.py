@@ -63,7 +63,13 @@ def at_points(points: Sequence[Mapping[str, float]], seeds: Sequence[int] = (0,)
     """Every point with every seed, seeds varying fastest; scalars that a point does not name keep their defaults.
 
     `at_points([{"beta": 1, "learning_rate": 1e-3}, {"beta": 4, "learning_rate": 5e-4}])` has 2 members.
+
+    Raises:
+        TypeError: there is no such scalar.
+        ValueError: there is no point, or no seed.
     """
+    if not points or not seeds:
+        raise ValueError("a sweep needs at least one value of every scalar, and one seed")
     if unknown := sorted({name for point in points for name in point} - set(HPARAMS)):
         raise TypeError(f"no such hyper-parameter: {', '.join(unknown)}; there are {', '.join(HPARAMS)}")
     chosen = [Hparams(**point) for point in points for _ in seeds]

@@ -103,7 +103,7 @@ def parameter_count(params: dict) -> int:
 
 
 def layer_counts(params: dict) -> dict[str, int]:
-    """Layer -> how many parameters it has in one member, the norms and biases of a layer included."""
+    """Layer -> how many parameters it has in one member, kernel and bias; `params` has a leading axis [K]."""
     counts = Counter()
     for path, x in jax.tree_util.tree_leaves_with_path(params):
         counts[jax.tree_util.keystr(path[:-1], simple=True, separator="/")] += x[0].size

@@ -380,7 +380,7 @@ def test_row_sum_over_the_batch(float64):
 def test_the_variance_of_document_003_is_a_gaussian_variance():
     """Its validation loss 39.4 is 20.9 of squared error / (2 variance), from its MSE 0.01335, and 18.5 nats of KL.
 
-    Read otherwise, `var` leaves less than nothing for the KL, or over four times document 004's 25.3.
+    The readings below leave less than nothing for the KL, or over four times document 004's 25.3.
     """
     squared, var, loss = 784 * 0.01335, 0.25, 39.4
     np.testing.assert_allclose(squared / (2 * var), 20.9, atol=0.05)

@@ -122,6 +122,16 @@ def test_one_of_two_diverged(tmp_path, capsys):
     assert summary["members"][1]["steps"] < summary["members"][0]["steps"]
 
 
+def test_paired_scalars(tmp_path):
+    folder, flags = tmp_path / "run", ("--betas", 1, 4, "--learning-rates", "1e-3", "5e-4", "--paired")
+    assert sweep(*QUICK, "--dataset", "digits", *flags, "--epochs", 1, "--out", folder) == 0
+    assert sweep("--resume", folder, "--epochs", 2) == 0
+    members = read(folder, "summary.json")["members"]
+    assert [(row["beta"], row["learning_rate"]) for row in members] == [(1.0, 1e-3), (4.0, 5e-4)]
+    layers = read(folder, "summary.json")["layers"]  # document 001's table
+    assert sorted(layers.values()) == [2_580, 2_580, 2_688, 32_896, 33_024, 200_960, 201_488]
+
+
 @pytest.fixture
 def finished(tmp_path):
     folder = tmp_path / "run"
@@ -211,17 +221,14 @@ def test_a_typo_is_answered_with_the_flag(capsys):
 
 def test_help_is_complete_and_needs_no_jax(tmp_path):
     import subprocess
-    import time
 
     code = (
         "import sys; from jaxvae import cli; from experiments.beta_sweep import BetaSweep, run\n"
         "try: cli.main('beta_sweep', BetaSweep, run, ['--help'])\n"
         "except SystemExit: sys.exit('jax' in sys.modules)"
     )
-    begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begun < 5  # a tenth of a second on an idle machine
     for flag in ("--betas", "--seeds", "--architecture", "--reconstruction", "--latent-dim", "--epochs", "--batch-size",
                  "--learning-rate", "--dataset", "--data-dir", "--out", "--resume", "--checkpoint-every"):  # fmt: skip
         assert flag in done.stdout

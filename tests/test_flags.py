@@ -47,7 +47,11 @@ def test_the_command_line_offers_what_there_is():
         (SweepFlags, {"betas": (1.0, 1.0)}, "must not repeat"),
         (SweepFlags, {"seeds": (2**32,)}, "seeds is 4294967296"),
         (SweepFlags, {"seeds": (1, 1), "paired": True}, "seeds must not repeat"),
-        (SweepFlags, {"betas": (1.0, 2.0), "variances": (0.1, 0.2, 0.3), "paired": True}, "equally long"),
+        (
+            SweepFlags,
+            {"betas": (1.0, 2.0), "variances": (0.1, 0.2, 0.3), "paired": True},
+            "betas has 2 values, variances has 3",
+        ),
         (SweepFlags, {"betas": (1.0, 1.0), "variances": (0.1, 0.1), "paired": True}, "must not repeat a member"),
         (SweepFlags, {"learning_rates": (float("inf"),)}, "learning_rates is inf"),
         (SweepFlags, {"variances": (0.0,)}, "variances is 0.0"),
@@ -130,8 +134,7 @@ def test_used_by_names_losses_and_flags_that_exist():
 class TestPoints:
     def of(self, flags):
         """Each point by its beta and variance; the other scalars have one value."""
-        names = list(SCALARS)
-        return [(point[names.index("beta")], point[names.index("variance")]) for point in flags.points]
+        return [(point["beta"], point["variance"]) for point in flags.points]
 
     def test_every_combination_or_side_by_side(self):
         flags = SweepFlags(betas=(1.0, 2.0), variances=(0.1, 0.2))
@@ -141,14 +144,17 @@ class TestPoints:
     def test_a_single_value_serves_all_places_and_a_list_may_repeat_one(self):
         flags = SweepFlags(betas=(1.0, 1.0, 4.0), variances=(0.1, 0.2, 0.1), learning_rates=(5e-3,), paired=True)
         assert self.of(flags) == [(1.0, 0.1), (1.0, 0.2), (4.0, 0.1)]
-        assert {point[list(SCALARS).index("learning_rate")] for point in flags.points} == {5e-3}
+        assert {point["learning_rate"] for point in flags.points} == {5e-3}
 
     def test_at_points_fills_in_what_a_point_does_not_name(self):
         flags = SweepFlags(betas=(3.0,)).at_points([{"variance": 0.25}, {"beta": 8.0}])
         assert self.of(flags) == [(3.0, 0.25), (8.0, 0.5)]
         assert flags.learning_rates == (1e-3,)
+        with pytest.raises(TypeError, match="no such scalar: variances"):
+            SweepFlags().at_points([{"variances": 0.25}])
 
     def test_only_some_of_them(self):
         flags = SweepFlags(betas=(1.0, 2.0), variances=(0.1, 0.2))
         assert self.of(flags.only([1, 2])) == [(1.0, 0.2), (2.0, 0.1)]
         assert flags.only([0, 1, 2, 3]) is flags
+        assert self.of(flags.only([3, 2, 1, 0])) == [(2.0, 0.2), (2.0, 0.1), (1.0, 0.2), (1.0, 0.1)]

@@ -48,6 +48,12 @@ def test_grid_refuses_an_unknown_name():
         grid(betta=(1,))
 
 
+@pytest.mark.parametrize("empty", [{"beta": ()}, {"seeds": ()}])
+def test_no_members_is_refused(empty):
+    with pytest.raises(ValueError, match="at least one"):
+        grid(**empty)
+
+
 def test_members_of_one_seed_share_a_key_and_others_do_not():
     keys = jax.random.key_data(grid(beta=(1, 2), seeds=(0, 1)).keys)
     np.testing.assert_array_equal(keys[0], keys[2])

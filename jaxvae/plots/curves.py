@@ -115,8 +115,9 @@ def loss_curves(
             draw_curve(axes, curve, colors[curve.label])
         for name, rows in (printed or {}).items():
             points = [(row["epoch"], row[metric]) for row in rows if metric in row]
-            every = -(-len(points) // DOTS) if points else 1
-            axes.plot(*np.reshape(points, (-1, 2)).T, linestyle="none", markevery=every, **dot(colors[name]))
+            every = 1 + len(points) // (DOTS + 1)
+            shown = points[(len(points) - 1) % every :: every]  # the last one always
+            axes.plot(*np.reshape(shown, (-1, 2)).T, linestyle="none", **dot(colors[name]))
     handles = legend_handles(drawn, colors)
     if printed:
         handles.append(Line2D([], [], linestyle="none", label="document", **dot(GREY)))

@@ -15,7 +15,7 @@ from jaxvae import cli, data
 from jaxvae.data.dataset import Unavailable
 from jaxvae.errors import ConfigError
 from jaxvae.experiment import reopen
-from jaxvae.flags import SCALARS, DataFlags, to_json
+from jaxvae.flags import DataFlags, to_json
 
 SHORT = ("--dataset", "digits", "--limit", "40", "--epochs", "1", "--seeds", "0")
 
@@ -195,10 +195,16 @@ class TestReproduce:
         monkeypatch.setattr(record, "add", lambda *arguments: None)
         study = next(study for study in STUDIES if study.name == "region_5_6")
         flags = to_json(flags_of(study, Changes()))
-        hparams = [dict(zip(SCALARS, point, strict=True)) for point in study.sweep.points]
         curve, final = {"loss": [1.0] * 300, "reconstruction": [], "kl": []}, {"alive": True}
         members = [
-            {"seed": seed, "hparams": hparams[point], "train": curve, "test": curve, "final": final, "run": 0}
+            {
+                "seed": seed,
+                "hparams": study.sweep.points[point],
+                "train": curve,
+                "test": curve,
+                "final": final,
+                "run": 0,
+            }
             for seed, point in ((0, 0), (0, 1), (1, 1))
         ]
         found = {"study": study.name, "parameters": 1, "layers": {}, "runs": [{"flags": flags}], "members": members}

@@ -84,7 +84,7 @@ def test_a_line_names_where_it_is():
     assert line(STUDY, Number(7.0), None).verdict == "not trained yet"
 
 
-def test_a_study_s_layers_are_compared_one_by_one():
+def test_a_study_s_layers_are_compared_in_any_order():
     assert lines(replace(STUDY, layers=(234, 1000)), record())[-1].verdict == "met"
     (other,) = lines(replace(STUDY, layers=(235, 999)), record())
     assert (other.verdict, other.cells[4:6]) == ("not met", ("235, 999", "234, 1,000"))
@@ -95,7 +95,8 @@ def test_an_explosion_is_compared_by_the_seeds_that_diverge():
     exploded = Number(1.0, "diverged", tolerance=0.0, at={"beta": 4.0})
     found = record(member(4.0, 0, [9.0], alive=False), member(4.0, 1, [9.0, 7.0]), member(1.0, 0, [9.0, 7.0]))
     cells = line(STUDY, exploded, found).cells
-    assert cells[3:6] == ("seeds that diverge", "exploded", "1 of 2")
+    assert cells[3:8] == ("seeds that diverge", "exploded", "1 of 2", "", "0%")
+    assert line(STUDY, Number(7.0, tolerance=0.005), found).cells[7] == "0.5%"
     assert cells[-1] == "better"
     all_dead = record(member(4.0, 0, [9.0], alive=False))
     assert line(STUDY, exploded, all_dead).verdict == "met"
@@ -120,7 +121,9 @@ def test_a_trace_is_judged_by_its_worst_epoch(monkeypatch):
     (short,) = lines(traced, record(member(1.0, 0, [50.0])))
     assert (short.verdict, short.cells[4]) == ("not trained yet", "0 of 1 values")
     (dead,) = lines(traced, record(member(1.0, 0, [50.0, 10.0], alive=False)))
-    assert dead.verdict == "not trained yet"
+    assert dead.cells[-1] == "not met: 1 of 1 seeds diverged"
+    (one,) = lines(traced, record(member(1.0, 0, [50.0, 10.0], alive=False), member(1.0, 1, [50.0, 10.1])))
+    assert one.cells[-1] == "met: 1 of 2 seeds diverged"
 
 
 def test_final_rows_and_remarks():
@@ -150,6 +153,8 @@ def test_a_short_run_is_marked():
     assert row[-1] == "1 of 2 epochs"
     assert line(STUDY, Number(9.0), found).cells[-1] == "short run: 1 of 2 epochs, met"
     assert line(STUDY, Number(9.0, epoch=1), found).verdict == "met"  # that epoch it has
+    both = record(member(1.0, 0, [9.0]), member(4.0, 0, [9.0, 9.0]))
+    assert line(STUDY, Number(9.0, at={"beta": 4.0}), both).verdict == "met"  # this member is not short
 
 
 @pytest.mark.parametrize("dataset", [{"name": "digits", "train": 60_000}, {"name": "mnist", "train": 1000}])

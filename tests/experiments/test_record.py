@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,17 +88,17 @@ def test_runs_are_added_up_and_a_newer_member_replaces_an_older(tmp_path):
     root = tmp_path / "records"
     root.mkdir()
     assert record.read(root, STUDY) is None
-    assert missing(None, STUDY, 2, (0, 1)) == ([0, 1], [0, 1])
+    assert missing(None, STUDY, 2, (0, 1)) == [((0, 1), (0, 1))]
     record.add(root, STUDY, write_run(tmp_path / "first", seeds=(0,), betas=(1.0,)))
-    assert missing(record.read(root, STUDY), STUDY, 2, (0,)) == ([1], [0])  # beta 4
-    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == ([0, 1], [0, 1])
+    assert missing(record.read(root, STUDY), STUDY, 2, (0,)) == [((1,), (0,))]  # beta 4
+    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == [((0,), (1,)), ((1,), (0, 1))]
     record.add(root, STUDY, write_run(tmp_path / "second", seeds=(0,), betas=(4.0,)))
-    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == ([0, 1], [1])
-    assert missing(record.read(root, STUDY), STUDY, 3, (0, 1)) == ([0, 1], [0, 1])  # too short
+    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == [((0, 1), (1,))]
+    assert missing(record.read(root, STUDY), STUDY, 3, (0, 1)) == [((0, 1), (0, 1))]  # too short
     assert [m["run"] for m in record.read(root, STUDY)["members"]] == [0, 1]
     record.add(root, STUDY, write_run(tmp_path / "third", seeds=(0, 1), epochs=3))
     found = record.read(root, STUDY)
-    assert missing(found, STUDY, 3, (0, 1)) == ([], [])
+    assert missing(found, STUDY, 3, (0, 1)) == []
     assert [(m["hparams"]["beta"], m["seed"], m["run"]) for m in found["members"]] == [
         *((1.0, 0, 0), (1.0, 1, 0), (4.0, 0, 0), (4.0, 1, 0))
     ]
@@ -114,7 +115,7 @@ def test_a_shorter_run_replaces_nothing_and_one_of_other_settings_everything(tmp
         *((1.0, 0, 3), (1.0, 1, 3), (1.0, 2, 1), (4.0, 0, 3), (4.0, 1, 3), (4.0, 2, 1))
     ]
     other = replace(STUDY, model=replace(STUDY.model, latent_dim=7))
-    assert missing(record.read(root, STUDY), other, 1, (0, 1)) == ([0, 1], [0, 1])
+    assert missing(record.read(root, STUDY), other, 1, (0, 1)) == [((0, 1), (0, 1))]
     record.add(root, other, write_run(tmp_path / "other", latent_dim=7, seeds=(5,)))
     assert {m["seed"] for m in record.read(root, other)["members"]} == {5}
 
@@ -148,7 +149,7 @@ def test_a_diverged_member_is_not_missing(tmp_path):
     root = tmp_path / "records"
     root.mkdir()
     record.add(root, STUDY, write_run(tmp_path / "run", epochs=1, dead=(0, 1, 2, 3)))
-    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == ([], [])
+    assert missing(record.read(root, STUDY), STUDY, 2, (0, 1)) == []
 
 
 def test_text_is_json_with_a_line_per_member(run_folder):
@@ -177,3 +178,13 @@ def test_values_of_each_kind_of_number(run_folder):
 def test_compact():
     assert record.compact("0.123456789") == 0.123457
     assert record.compact("") is record.compact(None) is record.compact("nan") is record.compact(float("inf")) is None
+
+
+def test_the_repository_s_records_and_pictures_are_small_and_of_no_machine():
+    results = Path(record.__file__).parent / "results"
+    sizes = [path.stat().st_size for path in results.glob("*.png")]
+    assert sum(sizes) < 3_000_000
+    assert max(sizes) < 300_000
+    for path in results.glob("*.json"):
+        assert str(Path.home()) not in path.read_text()
+        assert json.loads(path.read_text())
