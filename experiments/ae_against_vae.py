@@ -8,7 +8,7 @@ command     python -m experiments.ae_against_vae
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ CAPTION = (
 SETTINGS = {"seeds": (0, 1, 2), "epochs": 30, "batch_size": 128}
 
 
-def latent_geometry(folders: Mapping[str, Path], out: Path) -> tuple[list[Any], dict[str, Any]]:
+def latent_geometry(folders: Mapping[str, Sequence[Path]], out: Path) -> tuple[list[Any], dict[str, Any]]:
     """t-SNE of both latent spaces, and a table: classes, holes, samples, smoothness."""
     import jax
     import numpy as np
@@ -49,7 +49,7 @@ def latent_geometry(folders: Mapping[str, Path], out: Path) -> tuple[list[Any], 
 
     titles = {study.name: study.title for study in EXPERIMENT.studies}
     rows, points, label, class_names = [], {}, np.array([]), ()
-    for name, folder in folders.items():
+    for name, folder in ((name, folder) for name, runs in folders.items() for folder in runs):
         sweep, progress = reopen(folder)
         label, class_names = np.asarray(sweep.test.label[:SHOWN]), sweep.class_names
         for member, seed in enumerate(sweep.members.seeds):

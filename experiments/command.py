@@ -94,7 +94,7 @@ def write_page(experiment: Experiment, studies: list[Study], folder: Path) -> No
     printed = [line.cells for study in studies for line in comparison.lines(study, records[study.name])]
     sections: list[Section] = [*tables(studies, records, printed), curves(studies, records, folder)]
     if experiment.analysis is not None:
-        found, numbers = experiment.analysis({study.name: folder / study.name for study in studies}, folder)
+        found, numbers = experiment.analysis({study.name: [folder / study.name] for study in studies}, folder)
         sections += found
         runs.write_json(folder / "numbers.json", numbers)
     sections += [pictures(study, folder / study.name) for study in studies]

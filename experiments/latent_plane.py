@@ -7,7 +7,8 @@ command     python -m experiments.latent_plane
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from jaxvae.flags import SweepFlags
 MODEL = Config(architecture="conv", latent_dim=2)
 
 
-def what_axes_control(folders: Mapping[str, Path], out: Path) -> tuple[list[Any], dict[str, Any]]:
+def what_axes_control(folders: Mapping[str, Sequence[Path]], out: Path) -> tuple[list[Any], dict[str, Any]]:
     """How much of a digit's class, slant, width and ink each latent explains, over the test images."""
     import numpy as np
 
@@ -31,7 +32,7 @@ def what_axes_control(folders: Mapping[str, Path], out: Path) -> tuple[list[Any]
     del out
     header = ("member", "seed", "latent", "class", *morphology.PROPERTIES)
     rows: list[list[Any]] = []
-    for folder in folders.values():
+    for folder in chain.from_iterable(folders.values()):
         sweep, progress = reopen(folder)
         mean = np.asarray(sweep.evaluate(progress.state).mean, np.float64)
         image, label = np.asarray(sweep.test.image, np.float64) / 255, np.asarray(sweep.test.label)

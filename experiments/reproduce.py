@@ -26,7 +26,7 @@ from experiments.command import chosen, with_fallback
 from experiments.study import Changes, Experiment, Study, changed, run_study
 from jaxvae import cli
 from jaxvae.config import check_range
-from jaxvae.errors import ConfigError
+from jaxvae.errors import ConfigError, JaxvaeError
 from jaxvae.flags import DataFlags, unset
 
 HERE = Path(__file__).parent
@@ -153,33 +153,42 @@ def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> d
         return {}
     path = root / f"{experiment.name}_numbers.json"
     kept = read_json(path) if path.exists() else {"runs": {}, "tables": {}}
-    folders = {study.name: fullest(work / study.name) for study in experiment.studies}
-    runs = {name: folder.name for name, folder in folders.items() if folder is not None}
-    if dry_run or len(runs) < len(folders) or runs == kept["runs"]:
+    folders = {study.name: longest(work / study.name) for study in experiment.studies}
+    runs = {name: [folder.name for folder in found] for name, found in folders.items()}
+    if dry_run or not all(runs.values()) or runs == kept["runs"]:
         if not kept["tables"]:
             say(f"{experiment.name}: no analysis yet; it needs a finished run of each study in {work}")
         return kept["tables"]
     say(f"{experiment.name}: analysis")
     out = work / experiment.name
     out.mkdir(exist_ok=True)
-    _, tables = experiment.analysis({name: folder for name, folder in folders.items() if folder is not None}, out)
+    try:
+        _, tables = experiment.analysis(folders, out)
+    except JaxvaeError as error:  # a run of an earlier version; the comparison is written all the same
+        say(f"{experiment.name}: no analysis: {error}")
+        return kept["tables"]
     write_json(path, {"runs": runs, "tables": tables})
     for picture in out.glob("*.png"):
         (root / f"{experiment.name}_{picture.name}").write_bytes(plots.shrink(picture.read_bytes(), PICTURE_WIDTH))
     return tables
 
 
-def fullest(folder: Path) -> Path | None:
-    """The finished run of all of a study's points with the most epochs, and of those the most members."""
+def longest(folder: Path) -> list[Path]:
+    """The finished runs of a study that have the most epochs."""
     from experiments.study import complete
     from jaxvae.runs import read_json
 
-    def size(run: Path) -> tuple[int, int]:
-        summary = read_json(run / "summary.json")
-        return summary["epochs"], len(summary["members"])
+    runs = [run for run in sorted(folder.glob("*_seeds_*")) if complete(run)]
+    epochs = [read_json(run / "summary.json")["epochs"] for run in runs]
+    return [run for run, count in zip(runs, epochs, strict=True) if count == max(epochs)]
 
-    whole = (run for run in folder.glob("*_seeds_*") if "_points_" not in run.name and complete(run))
-    return max(whole, key=size, default=None)
+
+def fullest(folder: Path) -> Path | None:
+    """Of the longest runs that have all of a study's points, the one with the most members."""
+    from jaxvae.runs import read_json
+
+    whole = [run for run in longest(folder) if "_points_" not in run.name]
+    return max(whole, key=lambda run: len(read_json(run / "summary.json")["members"]), default=None)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from jaxvae.flags import SCALARS, DataFlags, Flags, RunFlags, SweepFlags, to_jso
 DIGITS = 1500
 """Training images of the embedded digits: the largest batch there."""
 
-Analysis = Callable[[Mapping[str, Path], Path], tuple[list[Any], dict[str, Any]]]
-"""(study name -> its run folder, folder for pictures) -> sections for the report, and tables to keep by title."""
+Analysis = Callable[[Mapping[str, Sequence[Path]], Path], tuple[list[Any], dict[str, Any]]]
+"""(study name -> its run folders, folder for pictures) -> sections for the report, and tables to keep by title."""
 
 
 @dataclass(frozen=True)

@@ -149,33 +149,49 @@ class TestReproduce:
         assert self.run(*flags) == 0
         assert "digit_cvae: right" not in capsys.readouterr().err
 
-    def test_an_analysis_is_made_once_for_the_fullest_runs(self, here, monkeypatch):
+    def test_an_analysis_is_made_once_for_the_longest_runs(self, here, monkeypatch):
         from dataclasses import replace
 
         calls = []
 
         def analysis(folders, out):
-            calls.append({name: folder.name for name, folder in folders.items()})
+            calls.append({name: [folder.name for folder in found] for name, found in folders.items()})
             return [], {"Table": {"header": ["a"], "rows": [[1]], "caption": "c"}}
 
         experiment = replace(digit_cvae.EXPERIMENT, studies=digit_cvae.EXPERIMENT.studies[:1], analysis=analysis)
         work, root = here / "work", here / "records"
         root.mkdir()
         assert reproduce.analysed(experiment, work, root, False) == {}
-        for name, epochs, members in (("5_epochs_seeds_0_1", 5, 2), ("40_epochs_seeds_0", 40, 1)):
+        names = ("5_epochs_seeds_0_1_2", "40_epochs_seeds_0", "40_epochs_seeds_1_2")
+        for name, epochs, members in zip(names, (5, 40, 40), (3, 1, 2), strict=True):
             folder = work / "digit_cvae_mixup" / name
             folder.mkdir(parents=True)
             (folder / "report.html").touch()
             summary = {"complete": True, "epochs": epochs, "members": [{}] * members, "diverged": 0}
             (folder / "summary.json").write_text(json.dumps(summary))
         tables = reproduce.analysed(experiment, work, root, False)
-        assert calls == [{"digit_cvae_mixup": "40_epochs_seeds_0"}]
+        assert calls == [{"digit_cvae_mixup": ["40_epochs_seeds_0", "40_epochs_seeds_1_2"]}]
         assert reproduce.analysed(experiment, work, root, False) == tables  # kept
         assert len(calls) == 1
-        (work / "digit_cvae_mixup" / "40_epochs_seeds_0").rename(work / "digit_cvae_mixup" / "40_epochs_seeds_1")
+        (work / "digit_cvae_mixup" / "40_epochs_seeds_0").rename(work / "digit_cvae_mixup" / "40_epochs_seeds_3")
         assert reproduce.analysed(experiment, work, root, True) == tables  # a dry run keeps
         reproduce.analysed(experiment, work, root, False)  # other runs: made anew
         assert len(calls) == 2
+        assert reproduce.fullest(work / "digit_cvae_mixup") == work / "digit_cvae_mixup" / "40_epochs_seeds_1_2"
+
+    def test_an_analysis_that_cannot_be_made_leaves_what_there_is(self, here, monkeypatch, capsys):
+        from dataclasses import replace
+
+        def analysis(folders, out):
+            raise ConfigError("the run is of another version")
+
+        monkeypatch.setattr(reproduce, "longest", lambda folder: [folder / "40_epochs_seeds_0"])
+        kept = {"runs": {}, "tables": {"Table": {"header": ["a"], "rows": [[1]], "caption": "c"}}}
+        (here / "digit_cvae_numbers.json").write_text(json.dumps(kept))
+        (here / "work").mkdir()
+        experiment = replace(digit_cvae.EXPERIMENT, analysis=analysis)
+        assert reproduce.analysed(experiment, here / "work", here, False) == kept["tables"]
+        assert "no analysis: the run is of another version" in capsys.readouterr().err
 
     def test_dry_run_says_what_is_missing_and_trains_nothing(self, here, capsys):
         assert self.run("--dry-run", "--seeds", 0, 1, "--work", here / "work") == 0
