@@ -63,7 +63,7 @@ class Sweep:
         self.image_shape = cast(tuple[int, int, int], self.train.image.shape[1:])
         self.model = build_model(config, self.image_shape, dataset.num_classes)
         self.reconstruction = RECONSTRUCTIONS[config.reconstruction]
-        self.train_step = make_train_step(self.model, self.reconstruction, part=default_part())  # pyright: ignore[reportArgumentType]
+        self.train_step = make_train_step(self.model, self.reconstruction, part=default_part(self.model))  # pyright: ignore[reportArgumentType]
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
         self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
         self.member_axis: MemberAxis = config.member_axis

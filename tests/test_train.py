@@ -9,11 +9,21 @@ import optax
 import pytest
 
 from jaxvae.batches import DeviceSplit
+from jaxvae.config import Config
+from jaxvae.fit import build_model
 from jaxvae.losses import bernoulli, gaussian_kl, squared_error
 from jaxvae.models import VAE, reparameterize
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.objective import example_keys, negative_elbo
-from jaxvae.train import all_finite, in_parts, init_state, learning_rate, make_train_step, train_epoch
+from jaxvae.train import (
+    all_finite,
+    default_part,
+    in_parts,
+    init_state,
+    learning_rate,
+    make_train_step,
+    train_epoch,
+)
 from jaxvae.types import Batch, Hparams, TrainState
 
 SHAPE = (4, 4, 1)
@@ -120,6 +130,15 @@ def test_parts_add_up_to_the_whole_batch(size, padding, part):
     moments = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
     jax.tree.map(moments, parts.opt_state, whole.opt_state)  # the gradient itself, before Adam hides its size
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), parts.params, whole.params)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "backend", "part"), [("conv", "cpu", 32), ("mlp", "cpu", None), ("conv", "gpu", None)]
+)
+def test_only_convolutions_on_a_cpu_are_worked_through_in_parts(monkeypatch, architecture, backend, part):
+    model = build_model(Config(architecture=architecture, lowering="gemm"), (28, 28, 1), 10)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert default_part(model) == part
 
 
 def test_in_parts_keeps_the_order_and_gives_the_rest_no_weight():
