@@ -118,13 +118,19 @@ def dataset_record(dataset: Dataset) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of this checkout, marked where it has changes; None for an installed package."""
+    """The commit of this checkout, marked where code has changed since; None for an installed package."""
     folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return None
+
+    def git(*arguments: str) -> str:
+        command = ("git", "-C", str(folder), *arguments)
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
     try:
-        git = ("git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-        return subprocess.run(git, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        # results are written while others train: only code counts
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "pyproject.toml")
+        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return None
 

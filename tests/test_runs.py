@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -63,3 +64,28 @@ def test_environment_names_what_numbers_depend_on():
     assert environment["backend"] == "cpu"
     assert {"jaxvae", "jax", "flax", "optax"} <= environment["versions"].keys()
     json.dumps(environment)
+
+
+def test_a_commit_is_marked_where_code_has_changed_not_results(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(("git", "-C", tmp_path, *identity, *arguments), check=True, capture_output=True)
+
+    def commit():
+        return runs.environment()["commit"]
+
+    (tmp_path / "package").mkdir()
+    code, result = tmp_path / "package" / "runs.py", tmp_path / "result.json"
+    monkeypatch.setattr(runs, "__file__", str(code))
+    code.touch()
+    result.touch()
+    assert commit() is None  # not a checkout
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "a")
+    clean = commit()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    result.write_text("{}")
+    assert commit() == clean
+    code.write_text("x = 1")
+    assert commit() == f"{clean}-dirty"
