@@ -21,17 +21,18 @@ SHOWN = 2000  # encodings in the t-SNE and the silhouette
 FITTED = 10_000  # train images that neighbours are sought among
 FEWEST = 10  # encodings that a t-SNE needs
 DECODED = 500  # prior samples and reconstructions whose distance to the data is measured
-LINES, STEPS = 200, 11  # interpolations
+LINES, STEPS = 200, 11  # interpolations; an odd number of steps has a middle
 COLUMNS = (
     *("model", "seed", "kNN accuracy", "silhouette", "hole ratio", "samples to data", "reconstructions to data"),
-    *("images to data", "largest step"),
+    *("images to data", "midpoints to data", "largest step"),
 )
 CAPTION = (
     "kNN accuracy: class of a test code, the posterior mean, by its 10 nearest train codes. Silhouette of the "
     "classes. Hole ratio: how much farther prior samples lie from the nearest posterior sample of 10,000 train "
     "images (the autoencoder: its code) than these from each other, by medians; scale counts. To data: mean squared "
-    "pixel difference to the nearest of these images, of decoded prior samples, of reconstructions, and of test "
-    "images themselves. Largest step: of a decoded line between two test codes, 1 where all steps are equal."
+    "pixel difference to the nearest of these images, of decoded prior samples, of reconstructions, of test images "
+    "themselves, and of the middle between two test codes. Largest step: of a decoded line between them, 1 where "
+    "all steps are equal."
 )
 SETTINGS = {"seeds": (0, 1, 2), "epochs": 30, "batch_size": 128}
 
@@ -90,7 +91,7 @@ def measure(sweep: Any, params: dict, seed: int) -> list[float]:
     lines = latent.interpolate(sweep.model, params, start, end, STEPS)
     to_data = [
         float(geometry.distance_to_data(np.asarray(images), np.asarray(train)).mean())
-        for images in (samples, decoded, test[:DECODED])
+        for images in (samples, decoded, test[:DECODED], lines[:, STEPS // 2])
     ]
     return [
         round(geometry.knn_accuracy(train_codes, train_label, codes, label), 4),

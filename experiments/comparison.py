@@ -58,7 +58,7 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
     if record and not is_documents_data(study, record) and not of_the_model:
         word, remark = "other data", "no verdict"
     elif number.epoch is None and 0 < shortest < study.epochs and not of_the_model:
-        word, remark = "short run", f"{shortest} of {study.epochs} epochs, {word}"
+        word, remark = "short run", f"{shortest} of {study.epochs} epochs"
     varied = [name for name, flag in SCALARS.items() if len(set(getattr(study.sweep, flag))) > 1]
     where = ", ".join(member_label(number.at, [name]) for name in number.at if name in varied)
     split = "" if of_the_model or "sampled" in number.metric or number.metric == "diverged" else f"{number.split} "

@@ -151,7 +151,7 @@ def test_a_short_run_is_marked():
     found = record(member(1.0, 0, [9.0]))
     (row,) = comparison.final_rows(STUDY, found)
     assert row[-1] == "1 of 2 epochs"
-    assert line(STUDY, Number(9.0), found).cells[-1] == "short run: 1 of 2 epochs, met"
+    assert line(STUDY, Number(9.0), found).cells[-1] == "short run: 1 of 2 epochs"
     assert line(STUDY, Number(9.0, epoch=1), found).verdict == "met"  # that epoch it has
     both = record(member(1.0, 0, [9.0]), member(4.0, 0, [9.0, 9.0]))
     assert line(STUDY, Number(9.0, at={"beta": 4.0}), both).verdict == "met"  # this member is not short
