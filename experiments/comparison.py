@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.record import VALUES, Member, at, is_at, reached, values
+from experiments.record import VALUES, Member, at, is_at, reached, shortest, values
 from experiments.study import Number, Study, printed_rows
 from jaxvae.flags import SCALARS
 from jaxvae.labels import member_label, varying
@@ -20,6 +20,7 @@ VERDICTS = (
     "Met: our mean is within the tolerance of the document's single run; better: outside, on the good side; a first "
     "epoch has no tolerance, as it depends most on the seed."
 )
+JUDGEMENTS = ("met", "better", "not met", "impossible as printed")
 LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse", "diverged")
 HIGHER_IS_BETTER = ("ssim", "sampled_ssim", "sampled_ssim_uniform")
 NAMES = {
@@ -53,23 +54,24 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
     """One printed number, our mean and deviation, and the verdict."""
     ours = values(record, number) if record else np.array([])
     word, remark, difference = verdict(number, ours)
-    shortest = epochs_reached(record, number.at)
     of_the_model = number.metric in ("parameters", "mebibytes")
+    epochs = shortest(record, number.at)
+    epoch = "" if of_the_model else str(number.epoch or study.epochs)
     if record and not is_documents_data(study, record) and not of_the_model:
         word, remark = "other data", "no verdict"
-    elif number.epoch is None and 0 < shortest < study.epochs and not of_the_model:
-        word, remark = "short run", f"{shortest} of {study.epochs} epochs"
+    elif number.epoch is None and 0 < epochs < study.epochs and not of_the_model:
+        word, remark, epoch = "short run", number.why, f"{epochs} of {study.epochs}"
     varied = [name for name, flag in SCALARS.items() if len(set(getattr(study.sweep, flag))) > 1]
     where = ", ".join(member_label(number.at, [name]) for name in number.at if name in varied)
     split = "" if of_the_model or "sampled" in number.metric or number.metric == "diverged" else f"{number.split} "
     cells = (
         study.title,
         where,
-        "" if of_the_model else str(number.epoch or study.epochs),
+        epoch,
         split + NAMES.get(number.metric, number.metric),
         *shown(number, study, ours),
         "" if number.metric == "diverged" else difference,
-        "" if number.tolerance is None else f"{100 * number.tolerance:g}%",
+        "" if number.tolerance is None or word == "short run" else f"{100 * number.tolerance:g}%",
         word + f": {remark}" * bool(remark),
     )
     return Line(cells, word)
@@ -110,12 +112,6 @@ def other_convention(number: Number, study: Study, ours: np.ndarray) -> str:
     if number.metric == "mean_loss":
         return f" (sum {spread(ours * VALUES)})"
     return f" (mean {spread(ours / VALUES)})"
-
-
-def epochs_reached(record: Mapping[str, Any] | None, point: Mapping[str, float]) -> int:
-    """How far the shortest living member at this point has got."""
-    members = [m for m in record["members"] if is_at(m, point)] if record else []
-    return min((reached(m) for m in members if m["final"]["alive"]), default=0)
 
 
 def is_documents_data(study: Study, record: Mapping[str, Any]) -> bool:
@@ -195,9 +191,9 @@ def remarks(study: Study, record: Any, members: Sequence[Member]) -> str:
         "worse than the mean image": sum(m["final"]["mse"] > 1.001 * mean_mse for m in alive),
     }
     found = [f"{count} of {len(members)} {what}" for what, count in counts.items() if count]
-    shortest = min((reached(m) for m in alive), default=study.epochs)
-    if shortest < study.epochs:
-        found.insert(0, f"{shortest} of {study.epochs} epochs")
+    epochs = min((reached(m) for m in alive), default=study.epochs)
+    if epochs < study.epochs:
+        found.insert(0, f"{epochs} of {study.epochs} epochs")
     return "; ".join(found)
 
 

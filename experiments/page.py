@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.comparison import FINAL_HEADER, HEADER, Line, final_rows, lines
+from experiments.comparison import FINAL_HEADER, HEADER, JUDGEMENTS, Line, final_rows, lines
+from experiments.record import shortest
 from experiments.study import Experiment, Study
 
 HEAD = """# The documents' numbers, and ours
@@ -41,11 +42,16 @@ def write_readme(
 
     every = {study.name: lines(study, records.get(study.name)) for e in experiments for study in e.studies}
     counts = Counter(line.verdict for found in every.values() for line in found if line.verdict)
-    total = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    parts = [HEAD, f"Of {sum(counts.values())} lines with a verdict: {total}.\n"]
+    judged, waiting = (
+        [f"{count} {word}" for word, count in counts.most_common() if (word in JUDGEMENTS) == final]
+        for final in (True, False)
+    )
+    total = sum(counts[word] for word in JUDGEMENTS)
+    rest = f" Without a verdict yet: {', '.join(waiting)}." if waiting else ""
+    parts = [HEAD, f"Of {total} lines with a verdict: {', '.join(judged) or 'none'}.{rest}\n"]
     for experiment in experiments:
         parts += numbers_of(experiment, every, records, notes.get(experiment.name) or {})
-        parts += pictures_of(experiment, root)
+        parts += pictures_of(experiment, root, records)
     write_text(path, "\n".join(parts) + "\n")
 
 
@@ -71,9 +77,13 @@ def numbers_of(
     return [*parts, ""]
 
 
-def pictures_of(experiment: Experiment, root: Path) -> list[str]:
-    """The experiment's pictures, where there are."""
-    pictures = {f"{picture.study}_{picture.figure}.png": picture.caption for picture in experiment.pictures}
+def pictures_of(experiment: Experiment, root: Path, records: Mapping[str, Any]) -> list[str]:
+    """The experiment's pictures, where there are; one of a shorter run says so."""
+    studies, pictures = {study.name: study for study in experiment.studies}, {}
+    for picture in experiment.pictures:
+        epochs, full = shortest(records.get(picture.study)), studies[picture.study].epochs
+        short = f" After {epochs} of {full} epochs." if 0 < epochs < full else ""
+        pictures[f"{picture.study}_{picture.figure}.png"] = picture.caption + short
     if experiment.analysis_picture:
         pictures[f"{experiment.name}_{experiment.analysis_picture}"] = experiment.title
     parts = []

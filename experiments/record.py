@@ -57,6 +57,12 @@ def reached(member: Member) -> int:
     return len(member["train"]["loss"])
 
 
+def shortest(record: Mapping[str, Any] | None, point: Mapping[str, float] | None = None) -> int:
+    """How far the shortest living member at this point has got; 0 without one."""
+    members = [m for m in record["members"] if is_at(m, point or {})] if record else []
+    return min((reached(m) for m in members if m["final"]["alive"]), default=0)
+
+
 def add(root: Path, study: Study, folder: Path) -> None:
     """Add the finished run in `folder` to the study's record in `root`.
 
@@ -105,13 +111,15 @@ def condense(folder: Path) -> tuple[dict[str, Any], list[Member]]:
         values = {name: final[name] if isinstance(final[name], bool) else compact(final[name]) for name in FINAL}
         members.append({"seed": final["seed"], "hparams": hparams, **curves, "final": values})
     data = {name: config["flags"]["data"][name] for name in ("dataset", "limit", "rgb")}
+    sessions = config["environments"]
+    commits = ", ".join(dict.fromkeys(str(session["commit"]) for session in sessions))
     run = {
-        "seconds": round(summary["train_seconds"], 1),
+        "seconds": round(summary["train_seconds"], 1) if len(sessions) == 1 else None,  # of the last session only
         "epochs": summary["epochs"],
         **{name: summary[name] for name in OF_THE_MODEL},
         "flags": {name: config["flags"][name] for name in ("sweep", "model")} | {"data": data},
         "dataset": {name: config["dataset"][name] for name in ("name", "train", "test", "sha256")},
-        "environment": {name: value for name, value in config["environments"][-1].items() if name != "command"},
+        "environment": {name: value for name, value in sessions[-1].items() if name != "command"} | {"commit": commits},
     }
     return run, members
 

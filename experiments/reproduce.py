@@ -27,7 +27,7 @@ from experiments.study import Changes, Experiment, Study, changed, run_study
 from jaxvae import cli
 from jaxvae.config import check_range
 from jaxvae.errors import ConfigError, JaxvaeError
-from jaxvae.flags import DataFlags, unset
+from jaxvae.flags import SCALARS, DataFlags, unset
 
 HERE = Path(__file__).parent
 PICTURE_WIDTH = 800  # pixels
@@ -144,7 +144,10 @@ def keep_pictures(study: Study, work: Path, root: Path, *, every: bool) -> None:
 
 
 def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> dict[str, Any]:
-    """The tables of an experiment's analysis: kept ones, or new ones where there are other runs than they are of."""
+    """The tables of an experiment's analysis: kept ones, or new ones where there are other runs, of as many members.
+
+    They are kept in `NAME_numbers.json` beside the records; remove it to have an analysis that has changed made anew.
+    """
     from jaxvae import plots
     from jaxvae.experiment import say
     from jaxvae.runs import read_json, write_json
@@ -152,10 +155,11 @@ def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> d
     if experiment.analysis is None:
         return {}
     path = root / f"{experiment.name}_numbers.json"
-    kept = read_json(path) if path.exists() else {"runs": {}, "tables": {}}
+    kept = read_json(path) if path.exists() else {"members": 0, "runs": {}, "tables": {}}
     folders = {study.name: longest(work / study.name) for study in experiment.studies}
     runs = {name: [folder.name for folder in found] for name, found in folders.items()}
-    if dry_run or not all(runs.values()) or runs == kept["runs"]:
+    members = sum(sum(found.values()) for found in folders.values())
+    if dry_run or not all(runs.values()) or runs == kept["runs"] or members < kept["members"]:
         if not kept["tables"]:
             say(f"{experiment.name}: no analysis yet; it needs a finished run of each study in {work}")
         return kept["tables"]
@@ -163,32 +167,43 @@ def analysed(experiment: Experiment, work: Path, root: Path, dry_run: bool) -> d
     out = work / experiment.name
     out.mkdir(exist_ok=True)
     try:
-        _, tables = experiment.analysis(folders, out)
+        _, tables = experiment.analysis({name: list(found) for name, found in folders.items()}, out)
     except JaxvaeError as error:  # a run of an earlier version; the comparison is written all the same
         say(f"{experiment.name}: no analysis: {error}")
         return kept["tables"]
-    write_json(path, {"runs": runs, "tables": tables})
+    write_json(path, {"members": members, "runs": runs, "tables": tables})
     for picture in out.glob("*.png"):
         (root / f"{experiment.name}_{picture.name}").write_bytes(plots.shrink(picture.read_bytes(), PICTURE_WIDTH))
     return tables
 
 
-def longest(folder: Path) -> list[Path]:
-    """The finished runs of a study that have the most epochs."""
+def finished(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The finished runs of a study and their summaries, those with the most members first."""
     from experiments.study import complete
     from jaxvae.runs import read_json
 
-    runs = [run for run in sorted(folder.glob("*_seeds_*")) if complete(run)]
-    epochs = [read_json(run / "summary.json")["epochs"] for run in runs]
-    return [run for run, count in zip(runs, epochs, strict=True) if count == max(epochs)]
+    runs = [(run, read_json(run / "summary.json")) for run in sorted(folder.glob("*_seeds_*")) if complete(run)]
+    return sorted(runs, key=lambda run: -len(run[1]["members"]))
+
+
+def longest(folder: Path) -> dict[Path, int]:
+    """The finished runs of a study with the most epochs, and how many members they have.
+
+    A run whose members are all in others is left out.
+    """
+    runs, found, seen = finished(folder), {}, set()
+    for run, summary in runs:
+        members = {tuple(member[name] for name in ("seed", *SCALARS)) for member in summary["members"]}
+        if summary["epochs"] == max(summary["epochs"] for _, summary in runs) and not members <= seen:
+            found[run] = len(members)
+            seen |= members
+    return found
 
 
 def fullest(folder: Path) -> Path | None:
-    """Of the longest runs that have all of a study's points, the one with the most members."""
-    from jaxvae.runs import read_json
-
-    whole = [run for run in longest(folder) if "_points_" not in run.name]
-    return max(whole, key=lambda run: len(read_json(run / "summary.json")["members"]), default=None)
+    """Of the finished runs of all of a study's points, that with the most epochs, and of those the most members."""
+    whole = [(run, summary) for run, summary in finished(folder) if "_points_" not in run.name]
+    return max(whole, key=lambda run: run[1]["epochs"])[0] if whole else None
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def _commit() -> str | None:
         return None
 
     def git(*arguments: str) -> str:
-        command = ("git", "-C", str(folder), *arguments)
+        command = ("git", "--no-optional-locks", "-C", str(folder), *arguments)
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
 
     try:

@@ -12,7 +12,6 @@ from jax import Array, lax
 from jaxvae.batches import DeviceSplit, epoch_order, gather
 from jaxvae.losses import Reconstruction
 from jaxvae.models import VAE
-from jaxvae.models.conv import ConvEncoder
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.types import Batch, Hparams, Terms, TrainState
 
@@ -81,16 +80,17 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
 
 
 def default_part(model: VAE) -> int | None:
-    """How many examples to work through at a time: 32 for convolutions on a CPU, else the whole batch (None).
+    """How many examples to work through at a time: 32 where convolutions are matrix products on a CPU, else all (None).
 
-    The patches that a convolution multiplies are many times its feature maps; those of 32 images stay in a core's
-    cache. A dense layer has none, and weights that are better read once.
+    The patches that are multiplied are many times a feature map; those of 32 images stay in a core's cache. A dense
+    layer has none, and weights that are better read once.
     """
-    return 32 if jax.default_backend() == "cpu" and isinstance(model.encoder, ConvEncoder) else None
+    patches = any(getattr(part, "lowering", None) == "gemm" for part in (model.encoder, model.decoder))
+    return 32 if patches and jax.default_backend() == "cpu" else None
 
 
 def in_parts(x: Array, part: int) -> Array:
-    """[B, ...] -> [P, part, ...]; what is missing in the last part repeats the first examples, or has weight 0."""
+    """[B, ...] -> [P, part, ...]; what is missing in the last part is filled up with weight 0."""
     missing = -len(x) % part
     filler = jnp.zeros_like(x[:missing]) if jnp.issubdtype(x.dtype, jnp.floating) else x[:missing]
     return jnp.concatenate([x, filler]).reshape(-1, part, *x.shape[1:])

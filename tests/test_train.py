@@ -13,6 +13,7 @@ from jaxvae.config import Config
 from jaxvae.fit import build_model
 from jaxvae.losses import bernoulli, gaussian_kl, squared_error
 from jaxvae.models import VAE, reparameterize
+from jaxvae.models.conv import ConvDecoder, ConvEncoder
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.train import (
@@ -30,6 +31,9 @@ SHAPE = (4, 4, 1)
 LABEL = jnp.array(0)
 MODEL = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3)
 CONDITIONAL = MODEL.clone(num_classes=4)
+CONVOLUTIONAL = VAE(
+    ConvEncoder((3, 2), (2, 2), lowering="gemm"), ConvDecoder((2, 3), SHAPE, lowering="gemm"), 3, num_classes=4
+)
 
 
 def make_batch(size=6, padding=0, seed=0):
@@ -121,11 +125,12 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(terms.loss, expected.loss, rtol=1e-6)
 
 
+@pytest.mark.parametrize("model", [CONDITIONAL, CONVOLUTIONAL], ids=["dense", "conv"])
 @pytest.mark.parametrize(("size", "padding", "part"), [(6, 0, 2), (6, 2, 4), (7, 0, 3)])
-def test_parts_add_up_to_the_whole_batch(size, padding, part):
-    state, batch, key = make_state(CONDITIONAL, beta=2.0), make_batch(size, padding), jax.random.key(3)
-    whole, expected = jax.jit(make_train_step(CONDITIONAL, bernoulli))(state, batch, key)
-    parts, terms = jax.jit(make_train_step(CONDITIONAL, bernoulli, part=part))(state, batch, key)
+def test_parts_add_up_to_the_whole_batch(model, size, padding, part):
+    state, batch, key = make_state(model, beta=2.0), make_batch(size, padding), jax.random.key(3)
+    whole, expected = jax.jit(make_train_step(model, bernoulli))(state, batch, key)
+    parts, terms = jax.jit(make_train_step(model, bernoulli, part=part))(state, batch, key)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), terms, expected)
     moments = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
     jax.tree.map(moments, parts.opt_state, whole.opt_state)  # the gradient itself, before Adam hides its size
@@ -133,10 +138,18 @@ def test_parts_add_up_to_the_whole_batch(size, padding, part):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "backend", "part"), [("conv", "cpu", 32), ("mlp", "cpu", None), ("conv", "gpu", None)]
+    ("architecture", "lowering", "backend", "part"),
+    [
+        ("conv", "gemm", "cpu", 32),
+        ("conv", "native", "cpu", None),
+        ("mlp", "gemm", "cpu", None),
+        ("conv", "gemm", "gpu", None),
+    ],
 )
-def test_only_convolutions_on_a_cpu_are_worked_through_in_parts(monkeypatch, architecture, backend, part):
-    model = build_model(Config(architecture=architecture, lowering="gemm"), (28, 28, 1), 10)
+def test_only_products_of_patches_on_a_cpu_are_worked_through_in_parts(
+    monkeypatch, architecture, lowering, backend, part
+):
+    model = build_model(Config(architecture=architecture, lowering=lowering), (28, 28, 1), 10)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert default_part(model) == part
 

@@ -15,7 +15,7 @@ from jaxvae import cli, data
 from jaxvae.data.dataset import Unavailable
 from jaxvae.errors import ConfigError
 from jaxvae.experiment import reopen
-from jaxvae.flags import DataFlags, to_json
+from jaxvae.flags import SCALARS, DataFlags, to_json
 
 SHORT = ("--dataset", "digits", "--limit", "40", "--epochs", "1", "--seeds", "0")
 
@@ -149,7 +149,35 @@ class TestReproduce:
         assert self.run(*flags) == 0
         assert "digit_cvae: right" not in capsys.readouterr().err
 
-    def test_an_analysis_is_made_once_for_the_longest_runs(self, here, monkeypatch):
+    def write_run(self, folder, epochs, betas=(1.0,)):
+        """What is read of a finished run; its seeds are the last part of its name."""
+        folder.mkdir(parents=True)
+        (folder / "report.html").touch()
+        seeds = map(int, folder.name.split("_seeds_")[1].split("_points_")[0].split("_"))
+        scalars = dict.fromkeys(SCALARS, 1.0)
+        members = [{"seed": seed, **scalars, "beta": beta} for seed in seeds for beta in betas]
+        summary = {"complete": True, "epochs": epochs, "members": members, "diverged": 0}
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    def test_the_longest_runs_and_the_fullest(self, tmp_path):
+        assert reproduce.longest(tmp_path) == {}
+        assert reproduce.fullest(tmp_path) is None
+        self.write_run(tmp_path / "5_epochs_seeds_0_1_2_3", 5)
+        self.write_run(tmp_path / "40_epochs_seeds_0", 40)
+        self.write_run(tmp_path / "40_epochs_seeds_0_1", 40)  # has the one before
+        self.write_run(tmp_path / "40_epochs_seeds_2", 40)
+        self.write_run(tmp_path / "50_epochs_seeds_2", 50)
+        (tmp_path / "50_epochs_seeds_2" / "report.html").unlink()  # not finished
+        assert reproduce.longest(tmp_path) == {
+            tmp_path / "40_epochs_seeds_0_1": 2,
+            tmp_path / "40_epochs_seeds_2": 1,
+        }
+        assert reproduce.fullest(tmp_path) == tmp_path / "40_epochs_seeds_0_1"
+        self.write_run(tmp_path / "60_epochs_seeds_2_points_0", 60, betas=(1.0, 2.0, 3.0))
+        assert reproduce.longest(tmp_path) == {tmp_path / "60_epochs_seeds_2_points_0": 3}
+        assert reproduce.fullest(tmp_path) == tmp_path / "40_epochs_seeds_0_1"  # of all points
+
+    def test_an_analysis_is_made_once_and_not_replaced_by_one_of_fewer_members(self, here):
         from dataclasses import replace
 
         calls = []
@@ -162,22 +190,20 @@ class TestReproduce:
         work, root = here / "work", here / "records"
         root.mkdir()
         assert reproduce.analysed(experiment, work, root, False) == {}
-        names = ("5_epochs_seeds_0_1_2", "40_epochs_seeds_0", "40_epochs_seeds_1_2")
-        for name, epochs, members in zip(names, (5, 40, 40), (3, 1, 2), strict=True):
-            folder = work / "digit_cvae_mixup" / name
-            folder.mkdir(parents=True)
-            (folder / "report.html").touch()
-            summary = {"complete": True, "epochs": epochs, "members": [{}] * members, "diverged": 0}
-            (folder / "summary.json").write_text(json.dumps(summary))
+        runs = work / "digit_cvae_mixup"
+        self.write_run(runs / "40_epochs_seeds_0", 40)
+        self.write_run(runs / "40_epochs_seeds_1_2", 40)
         tables = reproduce.analysed(experiment, work, root, False)
-        assert calls == [{"digit_cvae_mixup": ["40_epochs_seeds_0", "40_epochs_seeds_1_2"]}]
+        assert calls == [{"digit_cvae_mixup": ["40_epochs_seeds_1_2", "40_epochs_seeds_0"]}]
         assert reproduce.analysed(experiment, work, root, False) == tables  # kept
+        (runs / "40_epochs_seeds_0" / "summary.json").unlink()
+        assert reproduce.analysed(experiment, work, root, False) == tables  # fewer members
         assert len(calls) == 1
-        (work / "digit_cvae_mixup" / "40_epochs_seeds_0").rename(work / "digit_cvae_mixup" / "40_epochs_seeds_3")
+        self.write_run(runs / "40_epochs_seeds_4_5", 40)
         assert reproduce.analysed(experiment, work, root, True) == tables  # a dry run keeps
-        reproduce.analysed(experiment, work, root, False)  # other runs: made anew
+        assert len(calls) == 1
+        reproduce.analysed(experiment, work, root, False)  # other runs, more members: made anew
         assert len(calls) == 2
-        assert reproduce.fullest(work / "digit_cvae_mixup") == work / "digit_cvae_mixup" / "40_epochs_seeds_1_2"
 
     def test_an_analysis_that_cannot_be_made_leaves_what_there_is(self, here, monkeypatch, capsys):
         from dataclasses import replace
@@ -185,8 +211,8 @@ class TestReproduce:
         def analysis(folders, out):
             raise ConfigError("the run is of another version")
 
-        monkeypatch.setattr(reproduce, "longest", lambda folder: [folder / "40_epochs_seeds_0"])
-        kept = {"runs": {}, "tables": {"Table": {"header": ["a"], "rows": [[1]], "caption": "c"}}}
+        monkeypatch.setattr(reproduce, "longest", lambda folder: {folder / "40_epochs_seeds_0": 1})
+        kept = {"members": 0, "runs": {}, "tables": {"Table": {"header": ["a"], "rows": [[1]], "caption": "c"}}}
         (here / "digit_cvae_numbers.json").write_text(json.dumps(kept))
         (here / "work").mkdir()
         experiment = replace(digit_cvae.EXPERIMENT, analysis=analysis)

@@ -151,7 +151,9 @@ def test_a_short_run_is_marked():
     found = record(member(1.0, 0, [9.0]))
     (row,) = comparison.final_rows(STUDY, found)
     assert row[-1] == "1 of 2 epochs"
-    assert line(STUDY, Number(9.0), found).cells[-1] == "short run: 1 of 2 epochs"
+    cells = line(STUDY, Number(9.0), found).cells
+    assert (cells[2], cells[7], cells[8]) == ("1 of 2", "", "short run")  # no tolerance, so no verdict
+    assert line(STUDY, Number(8.0, why="since"), found).cells[8] == "short run: since"
     assert line(STUDY, Number(9.0, epoch=1), found).verdict == "met"  # that epoch it has
     both = record(member(1.0, 0, [9.0]), member(4.0, 0, [9.0, 9.0]))
     assert line(STUDY, Number(9.0, at={"beta": 4.0}), both).verdict == "met"  # this member is not short
@@ -213,7 +215,7 @@ def test_the_page(tmp_path):
     page.write_readme(path, root, [experiment], {"study": record(member(1.0, 0, [9.0, 5.0]))}, {"name": table})
     text = path.read_text()
     for part in (
-        "Of 2 lines with a verdict: 1 met, 1 not trained yet.",
+        "Of 1 lines with a verdict: 1 met. Without a verdict yet: 1 not trained yet.",
         "## Title",
         "`python -m experiments.name` · the source",
         "| title | β = 1 | 2 | train loss | 5 | 5.000 | +0.0% | 3% | met |",
@@ -226,3 +228,11 @@ def test_the_page(tmp_path):
     ):
         assert part in text, part
     assert "None yet." not in text
+    assert "A picture. After" not in text
+
+
+def test_a_picture_of_a_short_run_says_so(tmp_path):
+    (tmp_path / "study_samples.png").write_bytes(b"")
+    experiment = Experiment("n", "T", "s", "q", (STUDY,), (Picture("study", "samples", "A picture."),))
+    found = page.pictures_of(experiment, tmp_path, {"study": record(member(1.0, 0, [9.0]))})
+    assert "*A picture. After 1 of 2 epochs.*" in found

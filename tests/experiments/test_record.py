@@ -62,6 +62,17 @@ def run_folder(tmp_path):
     return write_run(tmp_path / "run")
 
 
+def test_a_resumed_run_names_all_its_commits_and_no_time_of_its_last_session(run_folder):
+    path = run_folder / "config.json"
+    config = json.loads(path.read_text())
+    first = config["environments"][0]
+    config["environments"] = [first, {**first, "commit": "def"}, {**first, "commit": "def"}]
+    path.write_text(json.dumps(config))
+    run, _ = record.condense(run_folder)
+    assert run["environment"]["commit"] == "abc, def"
+    assert run["seconds"] is None
+
+
 def test_condense_keeps_curves_and_final_metrics(run_folder):
     run, members = record.condense(run_folder)
     assert run["seconds"] == 60.0
