@@ -58,8 +58,8 @@ EXPERIMENT = Experiment(
     name="region_weighted",
     title="Region-weighted conditional VAE",
     source="document 000, six settings",
-    question="What weighing strokes against background does. The document is six cells of settings, each with a "
-    "loss: one called a sum, one that must be, and four small ones that we take for means; two are of step 220 of an "
+    question="A reconstruction loss that weighs strokes against background. The document is six cells of settings, "
+    "each with a loss: one called a sum, one that must be, and four small ones that we take for means; two are of step 220 of an "
     "epoch's 235, the others' place is not said. Ours are means over the last epoch. It leaves open the images, the "
     "number of classes, the layers, the optimizer, the loss's formula, what its means run over, whether a pixel's "
     "region is judged by channel, and in the image or in its reconstruction. Chosen here: the first 15,000 MNIST "
