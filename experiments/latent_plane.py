@@ -45,7 +45,7 @@ def what_axes_control(folders: Mapping[str, Sequence[Path]], out: Path) -> tuple
     caption = (
         "Share of each property's variance over the test images that a latent explains by itself (squared "
         "correlation; for the class, the share of the latent's variance that lies between classes). Axes of "
-        "different seeds may be swapped."
+        "different seeds may be swapped, and a latent that has collapsed has shares too, of what little it moves."
     )
     table = Table(header, rows, caption)
     return [Section("What each axis controls", [table])], {
@@ -68,6 +68,8 @@ EXPERIMENT = Experiment(
             MODEL,
             numbers=(Number(54.74, epoch=1, tolerance=None), Number(35.73, epoch=20)),
             trace="latent_plane_beta_1",
+            note="The document's reading of the axes is of one run and by eye. Here both axes move with the class at "
+            "beta 1, one of them with the width (a share of 0.5 to 0.6), and neither with the slant (0.12 at most).",
             trace_why="at epoch 2 only, when the document's run is still leaving its first plateau; then 2.2% at most",
         ),
         Study(

@@ -59,15 +59,15 @@ EXPERIMENT = Experiment(
     title="Region-weighted conditional VAE",
     source="document 000, six settings",
     question="A reconstruction loss that weighs strokes against background. The document is six cells of settings, "
-    "each with a loss: one called a sum, one that must be, and four small ones that we take for means; two are of step 220 of an "
-    "epoch's 235, the others' place is not said. Ours are means over the last epoch. It leaves open the images, the "
-    "number of classes, the layers, the optimizer, the loss's formula, what its means run over, whether a pixel's "
-    "region is judged by channel, and in the image or in its reconstruction. Chosen here: the first 15,000 MNIST "
-    "images, which make its 235 steps of 64, in three equal channels, ten classes; 64 read as the width and 32 or 16 "
-    "as the latents; convolutions 3-64-64, 3x3, stride 2, and back; Adam; squared error times the weight of the "
-    "region that the image's value is in, summed, plus beta times KL. A mean loss is this sum over the 2,352 values of "
-    "an image. Where the latents are not printed there are 32. One cell's comment speaks of a smaller beta and a "
-    "higher rate than before, but its beta is higher and its rate lower; the printed values are used.",
+    "each with a loss: one called a sum, one that must be, and four small ones that we take for means; two are of "
+    "step 220 of an epoch's 235, the others' place is not said. Ours are means over the last epoch. It leaves open "
+    "the images, the number of classes, the layers, the optimizer, the loss's formula, what its means run over, "
+    "whether a pixel's region is judged by channel, and in the image or in its reconstruction. Chosen here: the first "
+    "15,000 MNIST images, which make its 235 steps of 64, in three equal channels, ten classes; 64 read as the width "
+    "and 32 or 16 as the latents; convolutions 3-64-64, 3x3, stride 2, and back; Adam; squared error times the weight "
+    "of the region that the image's value is in, summed, plus beta times KL. A mean loss is this sum over the 2,352 "
+    "values of an image. Where the latents are not printed there are 32. One cell's comment speaks of a smaller beta "
+    "and a higher rate than before, but its beta is higher and its rate lower; the printed values are used.",
     studies=(
         setting("region_1", "1", 130.1, metric="loss", epochs=200, threshold=0.7),
         setting("region_2", "2", 71.3, metric="loss", epochs=500),

@@ -197,7 +197,7 @@ def longest(folder: Path) -> dict[Path, int]:
         if summary["epochs"] == max(summary["epochs"] for _, summary in runs) and not members <= seen:
             found[run] = len(members)
             seen |= members
-    return found
+    return dict(sorted(found.items()))
 
 
 def fullest(folder: Path) -> Path | None:

@@ -194,7 +194,7 @@ class TestReproduce:
         self.write_run(runs / "40_epochs_seeds_0", 40)
         self.write_run(runs / "40_epochs_seeds_1_2", 40)
         tables = reproduce.analysed(experiment, work, root, False)
-        assert calls == [{"digit_cvae_mixup": ["40_epochs_seeds_1_2", "40_epochs_seeds_0"]}]
+        assert calls == [{"digit_cvae_mixup": ["40_epochs_seeds_0", "40_epochs_seeds_1_2"]}]
         assert reproduce.analysed(experiment, work, root, False) == tables  # kept
         (runs / "40_epochs_seeds_0" / "summary.json").unlink()
         assert reproduce.analysed(experiment, work, root, False) == tables  # fewer members
