@@ -7,7 +7,8 @@ import sys
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
 
 from jaxvae import plots
 from jaxvae.labels import label
@@ -433,6 +434,15 @@ class TestFiles:
         np.testing.assert_allclose(image.shape[0] / 300, whole.shape[0] / whole.shape[1], rtol=0.01)
         np.testing.assert_allclose(image[..., :3].mean(), whole[..., :3].mean(), atol=0.01)
         assert read(plots.shrink(data, 10_000)).shape[1] == whole.shape[1]  # never enlarged
+
+    def test_shrink_keeps_the_colours_of_few_pixels(self):
+        picture = np.repeat(np.random.default_rng(0).integers(0, 256, (200, 200, 1), np.uint8), 3, axis=2)
+        colours = np.round(255 * np.array([to_rgb(f"C{k}") for k in range(10)])).astype(np.uint8)
+        picture[:4, :40] = np.repeat(colours, 4, axis=0)  # ten squares of 4 x 4 pixels among 40,000 grey ones
+        data = io.BytesIO()
+        Image.fromarray(picture).save(data, "PNG")
+        small = read(plots.shrink(data.getvalue(), 800))
+        np.testing.assert_allclose(small[1, 1:40:4, :3], colours / 255, atol=0.12)
 
     def test_a_notebook_shows_the_figure(self):
         assert plots.rate_distortion(make_points([1.0]))._repr_png_().startswith(b"\x89PNG")

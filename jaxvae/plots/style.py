@@ -90,13 +90,13 @@ def png(figure: matplotlib.figure.Figure) -> bytes:
 
 
 def shrink(data: bytes, width: int) -> bytes:
-    """A PNG as a smaller one for a page: at most `width` pixels wide, 256 colours."""
+    """A PNG as a smaller one for a page: at most `width` pixels wide, 64 colours that cover those there are."""
     with Image.open(io.BytesIO(data)) as image:
         image = image.convert("RGB")
         if image.width > width:
             image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        image.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
