@@ -1,11 +1,13 @@
-"""The terms of the negative ELBO for ONE example, in nats: `vmap` them over a batch, reduce once.
+"""The terms of the negative ELBO of each example, in nats; any number of leading axes, to be reduced once.
 
-A reconstruction term is `-log p(x|z)` up to what its docstring says: `(logits, image, hparams) -> scalar`. To add one,
+A reconstruction term is `-log p(x|z)` up to what its docstring says: `(logits, image, hparams) -> nats`, of images
+[..., H, W, C] -> [...]. To add one,
 write the function, name it in `RECONSTRUCTIONS`, and add the name to `jaxvae.config.ReconstructionName`, which the
 command line offers.
 """
 
 from collections.abc import Callable
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,8 @@ import optax
 from jax import Array
 
 from jaxvae.types import Hparams, Posterior
+
+PIXELS = (-3, -2, -1)
 
 Reconstruction = Callable[[Array, Array, Hparams], Array]
 
@@ -25,7 +29,7 @@ def bernoulli(logits: Array, image: Array, hparams: Hparams) -> Array:
     """
     del hparams
     _check_image(logits, image)
-    return jnp.sum(optax.sigmoid_binary_cross_entropy(logits, image))
+    return jnp.sum(optax.sigmoid_binary_cross_entropy(logits, image), PIXELS)
 
 
 def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
@@ -34,12 +38,12 @@ def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
     The default variance 0.5 gives the plain sum of squares of document 001; document 003 calls the variance `var`.
     """
     _check_image(logits, image)
-    return jnp.sum(jnp.square(jax.nn.sigmoid(logits) - image)) / (2.0 * hparams.variance)
+    return jnp.sum(jnp.square(jax.nn.sigmoid(logits) - image), PIXELS) / (2.0 * hparams.variance)
 
 
 def gaussian(logits: Array, image: Array, hparams: Hparams) -> Array:
     """`-log N(x; sigmoid(logits), variance)`: the squared error with its constant, a true density in nats."""
-    constant = 0.5 * image.size * jnp.log(2.0 * jnp.pi * hparams.variance)
+    constant = 0.5 * prod(image.shape[-3:]) * jnp.log(2.0 * jnp.pi * hparams.variance)
     return squared_error(logits, image, hparams) + constant
 
 
@@ -48,7 +52,7 @@ def region_weighted(logits: Array, image: Array, hparams: Hparams) -> Array:
     `black_weight`; summed over pixels and channels (document 000)."""
     _check_image(logits, image)
     weight = jnp.where(image > hparams.white_threshold, hparams.white_weight, hparams.black_weight)
-    return jnp.sum(weight * jnp.square(jax.nn.sigmoid(logits) - image))
+    return jnp.sum(weight * jnp.square(jax.nn.sigmoid(logits) - image), PIXELS)
 
 
 RECONSTRUCTIONS: dict[str, Reconstruction] = {
@@ -60,7 +64,7 @@ RECONSTRUCTIONS: dict[str, Reconstruction] = {
 
 
 def gaussian_kl_per_dimension(posterior: Posterior) -> Array:
-    """`KL(q(z|x) || N(0, I))` of each latent dimension, in nats; [Z] -> [Z] (Kingma and Welling 2014, appendix B).
+    """`KL(q(z|x) || N(0, I))` of each latent dimension, in nats; [..., Z] (Kingma and Welling 2014, appendix B).
 
     `expm1` keeps it exact near 0, where `exp(logvar) - 1 - logvar` loses every digit and can turn negative.
     """
@@ -69,12 +73,10 @@ def gaussian_kl_per_dimension(posterior: Posterior) -> Array:
 
 
 def gaussian_kl(posterior: Posterior) -> Array:
-    """`KL(q(z|x) || N(0, I))` in nats, summed over the latent dimensions; [Z] -> scalar."""
-    return jnp.sum(gaussian_kl_per_dimension(posterior))
+    """`KL(q(z|x) || N(0, I))` in nats, summed over the latent dimensions; [..., Z] -> [...]."""
+    return jnp.sum(gaussian_kl_per_dimension(posterior), -1)
 
 
 def _check_image(logits: Array, image: Array) -> None:
-    if image.ndim != 3 or logits.shape != image.shape:
-        raise ValueError(
-            f"expected one example [H, W, C]: logits {logits.shape}, image {image.shape}; vmap over a batch"
-        )
+    if image.ndim < 3 or logits.shape != image.shape:
+        raise ValueError(f"expected logits and images [..., H, W, C] of one shape: {logits.shape} and {image.shape}")

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
-from jaxvae.losses import Reconstruction, gaussian_kl_per_dimension
+from jaxvae.losses import PIXELS, Reconstruction, gaussian_kl_per_dimension
 from jaxvae.models import VAE, decode, encode, sample
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.types import Hparams
@@ -46,16 +46,14 @@ def evaluate(
     """
     order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
-    def one_example(image: Array, label: Array, key: Array) -> Evaluation:
-        terms = negative_elbo(model, reconstruction, params, image, label, key, hparams)
-        posterior = encode(model, params, image, label)
-        decoded = jax.nn.sigmoid(decode(model, params, posterior.mean, label))
-        mse = jnp.mean(jnp.square(decoded - image))
-        return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, mse, ssim(decoded, image))
-
     def step(_, batch: EpochOrder) -> tuple[None, Evaluation]:
         image, label, _ = gather(split, batch.index, batch.weight)
-        return None, jax.vmap(one_example)(image, label, example_keys(key, batch.index))
+        keys = example_keys(key, batch.index)
+        terms = negative_elbo(model, reconstruction, params, image, label, keys, hparams)
+        posterior = encode(model, params, image, label)
+        decoded = jax.nn.sigmoid(decode(model, params, posterior.mean, label))
+        likeness = mse(decoded, image), ssim(decoded, image)
+        return None, Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, *likeness)
 
     _, results = lax.scan(step, None, order)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(split.image)], results)
@@ -76,22 +74,23 @@ def sampled_quality(model: VAE, params: dict, split: DeviceSplit, key: Array, *,
     """
     order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
-    def one_example(image: Array, label: Array, key: Array) -> Quality:
-        z = sample(model, key, encode(model, params, image, label))
-        decoded = jax.nn.sigmoid(decode(model, params, z, label))
-        mse = jnp.mean(jnp.square(decoded - image))
-        return Quality(mse, ssim(decoded, image), uniform_ssim(decoded, image))
-
     def step(_, batch: EpochOrder) -> tuple[None, Quality]:
         image, label, _ = gather(split, batch.index, batch.weight)
-        return None, jax.vmap(one_example)(image, label, example_keys(key, batch.index))
+        z = sample(model, example_keys(key, batch.index), encode(model, params, image, label))
+        decoded = jax.nn.sigmoid(decode(model, params, z, label))
+        return None, Quality(mse(decoded, image), ssim(decoded, image), uniform_ssim(decoded, image))
 
     _, results = lax.scan(step, None, order)
     return jax.tree.map(lambda x: x.reshape(-1)[: len(split.image)], results)
 
 
+def mse(decoded: Array, image: Array) -> Array:
+    """Mean squared difference of the pixels of two images; [..., H, W, C] -> [...]."""
+    return jnp.mean(jnp.square(decoded - image), PIXELS)
+
+
 def ssim(decoded: Array, image: Array) -> Array:
-    """Structural similarity of two images [H, W, C] in [0, 1] (Wang et al. 2004: 11x11 Gaussian window, sigma 1.5)."""
+    """Structural similarity of images [B, H, W, C] in [0, 1]; [B] (Wang et al. 2004: 11x11 Gaussian, sigma 1.5)."""
     return jnp.asarray(dm_pix.ssim(decoded, image, max_val=1.0))
 
 

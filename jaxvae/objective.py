@@ -11,10 +11,11 @@ from jaxvae.types import Hparams, Terms
 def negative_elbo(
     model: VAE, reconstruction: Reconstruction, params: dict, image: Array, label: Array, key: Array, hparams: Hparams
 ) -> Terms:
-    """-ELBO of ONE image [H, W, C] with its label, estimated with one sample of the posterior; nats.
+    """-ELBO of images [..., H, W, C] with labels [...], each estimated with one sample of its posterior; nats [...].
 
     `-log p(x) <= E_q[-log p(x|z)] + KL(q(z|x) || p(z))` at beta 1 (Kingma and Welling 2014); beta weighs the KL
-    (Higgins et al. 2017). A conditional model bounds `-log p(x|y)`. `vmap` over examples and keys, then reduce.
+    (Higgins et al. 2017). A conditional model bounds `-log p(x|y)`. The terms are each example's own: reduce
+    them once, over a batch. A batch [B] takes a key for each example, from `example_keys`; one image takes one key.
     """
     posterior = encode(model, params, image, label)
     z = sample(model, key, posterior)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +42,7 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
     """
 
     def weighted_terms(params: dict, batch: Batch, keys: Array, hparams: Hparams) -> tuple[Array, Terms]:
-        one_example = partial(negative_elbo, model, reconstruction, params)
-        terms = jax.vmap(one_example, in_axes=(0, 0, 0, None))(batch.image, batch.label, keys, hparams)
+        terms = negative_elbo(model, reconstruction, params, batch.image, batch.label, keys, hparams)
         sums = Terms(*(jnp.sum(batch.weight * term) for term in terms))
         return sums.loss, sums
 

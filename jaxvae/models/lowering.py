@@ -58,7 +58,7 @@ def conv(image: Array, kernel: Array, *, stride: int, padding: int, lowering: Lo
     size = image.shape[-3:-1]
     window = sliding_window(size, k, stride, padding)
     patches: Array = im2col(image, window)
-    return patches @ kernel.reshape(k * k * channels_in, channels_out)
+    return matmul(patches, kernel.reshape(k * k * channels_in, channels_out))
 
 
 def conv_constant(channels: Array, kernel: Array, *, size: tuple[int, ...], stride: int, padding: int) -> Array:
@@ -100,13 +100,37 @@ def conv_transpose(
         )
     size = image.shape[-3:-1]
     window = Window(k, stride, padding, tuple((n - 1) * stride - 2 * padding + k + output_padding for n in size), size)
-    return col2im(image @ jnp.moveaxis(kernel, 2, 0).reshape(channels_in, k * k * channels_out), window)
+    taps: Array = matmul(image, jnp.moveaxis(kernel, 2, 0).reshape(channels_in, k * k * channels_out))
+    return col2im(taps, window)
 
 
 def _with_batch_axis(function, image: Array) -> Array:
     """Apply an NHWC operation to an image with any number of leading axes."""
     result = function(image.reshape(-1, *image.shape[-3:]))
     return result.reshape(*image.shape[:-3], *result.shape[1:])
+
+
+@jax.custom_vjp
+def matmul(x: Array, w: Array) -> Array:
+    """`x @ w` with the gradient of `w` as a CPU computes it fast; [..., K], [K, O] -> [..., O].
+
+    The gradient, `x.T @ g` for all positions of a batch, is a product of two tall matrices over their long axis. XLA
+    hands that one to a slower routine than the other products. With the narrower of the two transposed in memory first,
+    which the barriers keep XLA from undoing, it is a product like the others: up to twice as fast.
+    """
+    return x @ w
+
+
+def _matmul_gradients(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, w = residuals
+    rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    barrier = lax.optimization_barrier
+    if rows.shape[1] > columns.shape[1]:
+        return g @ w.T, barrier(barrier(columns.T) @ rows).T
+    return g @ w.T, barrier(rows.T) @ columns
+
+
+matmul.defvjp(lambda x, w: (x @ w, (x, w)), _matmul_gradients)
 
 
 # im2col and col2im are linear and each other's transpose, so each is the other's gradient: no scatter, no dilated copy.

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from jaxvae.config import Initializer, Noise
 from jaxvae.models.layers import Dense
@@ -72,9 +73,25 @@ def decode(model: VAE, params: dict, z: Array, label: Array | None = None) -> Ar
 
 
 def reparameterize(key: Array, posterior: Posterior) -> Array:
-    """z = mean + sigma * epsilon with epsilon ~ N(0, I) from `key`; [..., Z] (Kingma and Welling 2014, section 2.4)."""
+    """z = mean + sigma * epsilon with epsilon ~ N(0, I) from `key`; [..., Z] (Kingma and Welling 2014, section 2.4).
+
+    One key draws all of epsilon; keys [B] draw that of an example each, of a posterior [B, Z].
+
+    Raises:
+        ValueError: the keys are not one for each example.
+    """
     mean, logvar = posterior
-    return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
+    if key.shape != mean.shape[: key.ndim]:
+        raise ValueError(f"expected one jax.random.key, or one for each example: {key.shape} for means {mean.shape}")
+
+    return mean + jnp.exp(0.5 * logvar) * standard_normal(key, mean.shape, mean.dtype)
+
+
+def standard_normal(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+    """Draws from N(0, 1) with one key for all of `shape`, or with keys for its leading axes, each for its own part."""
+    if key.ndim == 0:
+        return jax.random.normal(key, shape, dtype)
+    return jax.vmap(lambda key: standard_normal(key, shape[1:], dtype))(key)
 
 
 def sample(model: VAE, key: Array, posterior: Posterior) -> Array:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvae.models.lowering import Window, col2im, conv, conv_constant, conv_transpose, im2col
+from jaxvae.models import lowering
+from jaxvae.models.lowering import Window, col2im, conv, conv_constant, conv_transpose, im2col, matmul
 
 CONVOLUTIONS = [  # height, width, C_in, C_out, k, stride, padding
     (28, 28, 1, 6, 3, 1, 1),
@@ -149,8 +150,46 @@ def test_im2col_takes_the_patches_in_row_major_order():
     np.testing.assert_array_equal(patches[0, 1], [1, 2, 4, 5])
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("sizes", [(9, 2), (2, 9), (3, 3)], ids=str)
+def test_matmul_has_the_gradients_of_a_product(sizes):
+    """Whichever of its two factors a weight gradient transposes; with batch axes, and over members of a sweep."""
+    inputs, outputs = sizes
+    x, w, weight = arrays((2, 4, 5, inputs), (2, inputs, outputs), (2, 4, 5, outputs))
+
+    def gradients(product):
+        def scalar(x, w, weight):
+            return jnp.sum(weight * jnp.sin(product(x, w)))
+
+        one_member = jax.grad(scalar, argnums=(0, 1))
+        return one_member(x[0], w[0], weight[0]), jax.vmap(one_member)(x, w, weight)
+
+    ours, plain = gradients(matmul), gradients(jnp.matmul)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-13), ours, plain)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what the CPU backend makes of it")
+def test_a_weight_gradient_is_a_product_like_the_others(monkeypatch):
+    """XLA's CPU backend multiplies slowly over the first axis of a left factor: `matmul` leaves no such product."""
+    image, kernel = jnp.zeros((4, 8, 8, 2)), jnp.zeros((3, 3, 2, 5))
+
+    def slow_products(function, **more):
+        def loss(w):
+            return jnp.sum(jnp.square(function(image, w, stride=2, padding=1, lowering="gemm", **more)))
+
+        text = jax.jit(jax.grad(loss)).lower(kernel).compile().as_text()
+        products = [line for line in text.splitlines() if " dot(" in line]
+        assert len(products) == 2  # the layer and its weight gradient
+        return [line for line in products if "lhs_contracting_dims={0}" in line]
+
+    assert not slow_products(conv)
+    assert not slow_products(conv_transpose, output_padding=1)
+    monkeypatch.setattr(lowering, "matmul", jnp.matmul)
+    assert len(slow_products(conv)) == len(slow_products(conv_transpose, output_padding=1)) == 1
+
+
 def test_vmapped_gemm_under_scan_gives_the_native_gradient():
-    """How an epoch uses it: one example at a time under vmap, inside a loop, float32."""
+    """One example at a time under vmap, inside a loop, float32."""
     images, (kernel,) = jnp.asarray(arrays((3, 4, 8, 8, 2))[0], jnp.float32), arrays((3, 3, 2, 3))
     kernel = kernel.astype(jnp.float32)
 

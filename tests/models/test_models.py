@@ -230,6 +230,24 @@ def test_reparameterize_gradient_is_the_pathwise_one():
     np.testing.assert_allclose(d_logvar, 0.5 * jnp.exp(0.5 * logvar) * epsilon, rtol=1e-6)
 
 
+def test_reparameterize_draws_for_each_example_with_its_key():
+    keys = jax.random.split(jax.random.key(0), (2, 3))
+    posterior = Posterior(jnp.arange(24.0).reshape(2, 3, 4), jnp.zeros((2, 3, 4)))
+    batch = reparameterize(keys, posterior)
+    for i in range(2):
+        for j in range(3):
+            one = Posterior(posterior.mean[i, j], posterior.logvar[i, j])
+            np.testing.assert_array_equal(batch[i, j], reparameterize(keys[i, j], one))
+    rows = reparameterize(keys[:, 0], posterior)  # a key for each row of three
+    np.testing.assert_array_equal(rows[1], reparameterize(keys[1, 0], Posterior(*(x[1] for x in posterior))))
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 1), (3, 4, 5)], ids=str)
+def test_reparameterize_refuses_keys_that_are_not_of_the_examples(shape):
+    with pytest.raises(ValueError, match="one for each example"):
+        reparameterize(jax.random.split(jax.random.key(0), shape), Posterior(jnp.zeros((3, 4)), jnp.zeros((3, 4))))
+
+
 def test_logvar_is_bounded():
     model, params = build("mlp")
     params["logvar"]["bias"] = jnp.full(20, 1e4)
