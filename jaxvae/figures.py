@@ -117,7 +117,9 @@ def sweep_figures(
         "rate_distortion",
         "Rate and distortion",
         "Test KL (the rate, what the latents carry) against test reconstruction (the distortion). Hollow: collapsed.",
-        plots.rate_distortion(last_rows(history, "test"), "label", colors),
+        plots.rate_distortion(
+            last_rows(history, "test"), "label", colors, joined=len(varying(progress.history, HPARAMS)) == 1
+        ),
     )
     yield NamedFigure(
         "kl_per_dimension",

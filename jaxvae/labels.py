@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-SYMBOLS = {"beta": "β", "variance": "σ²"}
+SYMBOLS = {"beta": "β", "variance": "σ²", "learning_rate": "rate", "warmup_steps": "warm-up"}
 
 
 def label(by: str, value: float | str) -> str:

@@ -7,7 +7,9 @@ import sys
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Text
 from PIL import Image
 
 from jaxvae import plots
@@ -242,7 +244,7 @@ class TestLossCurves:
 
     def test_groups_by_another_hyperparameter(self):
         history = [row | {"learning_rate": 0.001} for row in make_history([1.0])]
-        assert "learning rate = 0.001" in texts(plots.loss_curves(history, by="learning_rate"))
+        assert "rate = 0.001" in texts(plots.loss_curves(history, by="learning_rate"))
 
     def test_groups_by_texts_in_their_order(self):
         history = make_history([2.0, 1.0])
@@ -399,6 +401,52 @@ class TestScatter:
         radii = [circle.get_radius() for circle in axes.patches]
         sample = np.linalg.norm(np.random.default_rng(0).normal(size=(200_000, 2)), axis=1)
         np.testing.assert_allclose([(sample < radius).mean() for radius in radii], [0.5, 0.95], atol=0.005)
+
+
+class TestLongNames:
+    """Members that differ in several scalars have long names; no figure may let them overlap."""
+
+    NAMES = tuple(f"rate = 0.005, warm-up = {warmup}, σ² = 0.5" for warmup in (0, 200, 1000))
+
+    def figures(self):
+        points = [
+            {**point, "label": name} for point, name in zip(make_points([1.0, 2.0, 4.0]), self.NAMES, strict=True)
+        ]
+        history = [{**row, "label": self.NAMES[int(row["beta"])]} for row in make_history([0.0, 1.0, 2.0], seeds=2)]
+        images = {name: np.zeros((36, 8, 8, 1)) for name in self.NAMES}
+        latents = {name: np.arange(4.0) for name in self.NAMES}
+        active = {name: np.arange(4) > 1 for name in self.NAMES}
+        return {
+            "curves": plots.loss_curves(history, "label"),
+            "rate": plots.rate_distortion(points, "label", joined=False),
+            "kl": plots.kl_per_dimension(latents, active),
+            "samples": plots.samples(images),
+            "reconstructions": plots.reconstructions(np.zeros((36, 8, 8, 1)), images),
+        }
+
+    @pytest.mark.parametrize("kind", ["curves", "rate", "kl", "samples", "reconstructions"])
+    def test_no_two_texts_overlap(self, kind):
+        figure = self.figures()[kind]
+        figure.draw_without_rendering()
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        shown = [text for text in figure.findobj(Text) if any(map(str.isalpha, text.get_text()))]  # no numbers of axes
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
+        assert any(name[:12] in text.replace("\N{NO-BREAK SPACE}", " ") for name in self.NAMES for text, _ in boxes)
+        for index, (one, box) in enumerate(boxes):
+            for other, another in boxes[index + 1 :]:
+                across = min(box.x1, another.x1) - max(box.x0, another.x0)
+                down = min(box.y1, another.y1) - max(box.y0, another.y0)
+                assert across < 2 or down < 2, (one, other)  # pixels
+
+    def test_points_of_no_order_are_not_joined(self):
+        points = [
+            {**point, "label": name} for point, name in zip(make_points([1.0, 2.0, 4.0]), self.NAMES, strict=True)
+        ]
+        counts = [
+            len(plots.rate_distortion(points, "label", joined=joined).axes[0].get_lines()) for joined in (True, False)
+        ]
+        assert counts[0] - counts[1] == 1
+        assert "Line:" not in " ".join(texts(plots.rate_distortion(points, "label", joined=False)))
 
 
 class TestFiles:

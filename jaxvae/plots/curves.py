@@ -10,7 +10,19 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from jaxvae.labels import in_order, label
-from jaxvae.plots.style import GREY, NATS, TEXT, WIDTH, Figure, new_figure, padded_limits, resolve, style_panel
+from jaxvae.plots.style import (
+    GREY,
+    LONG,
+    NATS,
+    TEXT,
+    WIDTH,
+    Figure,
+    lower_legend,
+    new_figure,
+    padded_limits,
+    resolve,
+    style_panel,
+)
 
 LINESTYLES = {"train": "solid", "test": "dashed"}
 FEW = 10  # epochs; up to so many are marked one by one
@@ -121,8 +133,11 @@ def loss_curves(
     handles = legend_handles(drawn, colors)
     if printed:
         handles.append(Line2D([], [], linestyle="none", label="document", **dot(GREY)))
-    columns = 1 if len(handles) <= 12 else 2
-    figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=TEXT, ncols=columns)
+    if max(map(len, colors)) > LONG:
+        lower_legend(figure, handles, 3)
+    else:
+        columns = 1 if len(handles) <= 12 else 2
+        figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=TEXT, ncols=columns)
     return figure
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,22 +12,27 @@ from jaxvae.labels import in_order, label
 from jaxvae.plots.style import (
     GREY,
     LIGHT,
+    LONG,
     NATS,
     TEXT,
     WIDTH,
     Figure,
     grid_shape,
+    lower_legend,
     new_figure,
     padded_limits,
     resolve,
     style_panel,
+    title_lines,
 )
 
 
-def rate_distortion(points: Sequence[Mapping], by: str = "beta", colors: Mapping[str, str] | None = None) -> Figure:
+def rate_distortion(
+    points: Sequence[Mapping], by: str = "beta", colors: Mapping[str, str] | None = None, *, joined: bool = True
+) -> Figure:
     """Each member's rate (KL) against its distortion (reconstruction), both in nats per image.
 
-    A line joins the means of the groups in ascending order of `by`. Along a grey diagonal reconstruction + KL, the
+    Along a grey diagonal reconstruction + KL, the
     negative ELBO, is constant. Collapsed members are hollow; those that are not alive or not finite are counted, not
     drawn. The plane is that of Alemi et al., "Fixing a Broken ELBO", 2018.
 
@@ -34,11 +40,12 @@ def rate_distortion(points: Sequence[Mapping], by: str = "beta", colors: Mapping
         points: one row per member with the keys `by`, reconstruction, kl, collapsed (bool); alive as in `loss_curves`.
         by: the column that groups the members: a hyper-parameter, or texts that name the groups.
         colors: label -> colour; the palette of the labels by default.
+        joined: whether a line joins the means of the groups in ascending order of `by`.
     """
     values = in_order(point[by] for point in points)
     colors = resolve(colors, [label(by, value) for value in values])
     good = [p for p in points if p.get("alive", True) and np.isfinite([p["kl"], p["reconstruction"]]).all()]
-    notes = ["Line: means. Grey diagonals: equal reconstruction + KL, its value at the right.\n"]
+    notes = ["Line: means. " if joined else "", "Grey diagonals: equal reconstruction + KL, its value at the right.\n"]
     if any(point["collapsed"] for point in good):
         notes.append("Hollow: posterior collapse. ")
     if len(good) < len(points):
@@ -52,9 +59,13 @@ def rate_distortion(points: Sequence[Mapping], by: str = "beta", colors: Mapping
     draw_diagonals(axes)
     groups = {label(by, value): [point for point in good if point[by] == value] for value in values}
     places = {name: draw_group(axes, group, colors[name]) for name, group in groups.items() if group}
-    if places:
+    if places and joined:
         axes.plot(*np.transpose([place.mean(axis=0) for place in places.values()]), color=GREY, linewidth=1.2, zorder=2)
-    name_places(axes, {name: place.max(axis=0) for name, place in places.items()}, colors)
+    if max(map(len, groups)) > LONG:
+        style = {"linestyle": "none", "marker": "o", "markersize": 7}
+        lower_legend(figure, [Line2D([], [], color=colors[name], label=name, **style) for name in places], 2)
+    else:
+        name_places(axes, {name: place.max(axis=0) for name, place in places.items()}, colors)
     return figure
 
 
@@ -103,7 +114,12 @@ def kl_per_dimension(
     rows, columns = grid_shape(len(kl))
     title = "KL of each latent dimension, largest first"
     note = "Filled: active dimensions. Grey: dimensions that ignore the image."
-    figure = new_figure(max(WIDTH * columns / 4, 6.0), 1.1 + 2.4 * rows, title, note)
+    counts = {name: f"{np.sum(active[name])} of {np.size(active[name])} active" for name in kl}
+    after = "\n" if any(len(f"{name}: {counts[name]}") > LONG for name in kl) else " "
+    names = {name: f"{name}:{after}{counts[name]}" for name in kl}
+    further_lines = max(title_lines(name).count("\n") for name in names.values())
+    height = 1.1 + (2.4 + 0.2 * further_lines) * rows
+    figure = new_figure(max(WIDTH * columns / 4, 6.0), height, title, note)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in panels.flat[len(kl) :]:
         axes.remove()
@@ -111,7 +127,7 @@ def kl_per_dimension(
         values, alive = np.asarray(kl[name], float), np.asarray(active[name], bool)
         order = np.argsort(-values)
         xlabel = "rank of latent dimension" if index + columns >= len(kl) else ""
-        style_panel(axes, f"{name}: {alive.sum()} of {alive.size} active", xlabel, "", colors[name])
+        style_panel(axes, names[name], xlabel, "", colors[name])
         if index % columns == 0:
             axes.set_ylabel(f"KL ({NATS})", fontsize=TEXT)
         faces = np.where(alive[order], colors[name], LIGHT)

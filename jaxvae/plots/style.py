@@ -3,12 +3,13 @@
 import io
 import os
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ DPI = 150
 WIDTH = 10.0  # inches, so 1500 pixels; at 1000 pixels the smallest text is still 12 pixels high
 TITLE, PANEL, TEXT = 14, 12, 10  # text sizes in points
 NATS = "nats per image"
+LONG = 24  # characters of a name; a longer one is broken into lines, or stands in a legend below
 GREY, LIGHT = "#666666", "#cccccc"
 
 
@@ -54,9 +56,26 @@ def new_figure(width: float, height: float, title: str, note: str = "") -> Figur
     return figure
 
 
+def title_lines(name: str) -> str:
+    """A name in lines of about `LONG` characters, broken between its parts: "rate = 0.005," and "σ² = 0.2"."""
+    if len(name) <= LONG:
+        return name
+    whole = name.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    return "\n".join(textwrap.fill(line, LONG, break_on_hyphens=False) for line in whole.splitlines())
+
+
+def lower_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """A legend below the panels, headed by the figure's note, for names too long to stand beside them."""
+    figure.set_figheight(figure.get_figheight() + 0.25 * -(-len(handles) // columns))
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    legend = figure.legend(handles=handles, fontsize=TEXT, title=figure.get_supxlabel(), title_fontsize=TEXT, **place)
+    legend.get_title().set_color(GREY)
+    figure.supxlabel("")
+
+
 def style_panel(axes: Axes, title: str, xlabel: str, ylabel: str, color: str = "black") -> None:
     """Title, axis labels and a light frame, the same in every chart."""
-    axes.set_title(title, fontsize=PANEL, color=color, fontweight="bold", pad=9)
+    axes.set_title(title_lines(title), fontsize=PANEL, color=color, fontweight="bold", pad=9)
     axes.set_xlabel(xlabel, fontsize=TEXT)
     axes.set_ylabel(ylabel, fontsize=TEXT)
     axes.tick_params(labelsize=TEXT)
