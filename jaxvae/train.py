@@ -35,7 +35,8 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
     """`(state, batch, key) -> (state, terms)`, pure: `jit` it, `scan` over it, `vmap` it over members.
 
     The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
-    that would make anything non-finite is not taken: the state stays as it was and `alive` turns False for good.
+    whose terms, squared gradient norm or rate is not finite is not taken: the state stays as it was and `alive` turns
+    False for good. Where they are finite so is the step, because Adam's direction is bounded.
 
     A batch of more than `part` examples is worked through in parts of at most that size, whose gradients add up: the
     same numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
@@ -71,7 +72,7 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
         new = replace(
             state, step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )
-        alive = state.alive & all_finite((terms, new.params, new.opt_state))
+        alive = state.alive & all_finite((terms, optax.tree.norm(gradients, squared=True), rate))
         kept = jax.tree.map(lambda after, before: jnp.where(alive, after, before), new, state)
         return replace(kept, alive=alive), terms
 

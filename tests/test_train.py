@@ -186,9 +186,22 @@ def test_a_step_that_is_not_finite_is_not_taken_and_never_again(bad):
     assert int(dead.step) == 0
     jax.tree.map(np.testing.assert_array_equal, dead.params, state.params)
     jax.tree.map(np.testing.assert_array_equal, dead.opt_state, state.opt_state)
+    assert all_finite((dead.params, dead.opt_state))
     healed, _ = step(dead.replace(hparams=make_state().hparams), batch, jax.random.key(0))
     assert not bool(healed.alive)
     jax.tree.map(np.testing.assert_array_equal, healed.params, state.params)
+
+
+def test_a_gradient_whose_square_overflows_is_not_taken():
+    """Adam's second moment is the gradient's square, which would stay infinite for good."""
+
+    def steep(logits, image, hparams):
+        return 1e21 * jnp.sum(logits, (-3, -2, -1)) + 0 * hparams.variance
+
+    dead, terms = jax.jit(make_train_step(MODEL, steep))(make_state(), make_batch(), jax.random.key(0))
+    assert all_finite(terms)
+    assert not bool(dead.alive)
+    assert all_finite(dead.opt_state)
 
 
 def test_all_finite():
