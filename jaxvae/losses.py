@@ -1,9 +1,8 @@
 """The terms of the negative ELBO of each example, in nats; any number of leading axes, to be reduced once.
 
 A reconstruction term is `-log p(x|z)` up to what its docstring says: `(logits, image, hparams) -> nats`, of images
-[..., H, W, C] -> [...]. To add one,
-write the function, name it in `RECONSTRUCTIONS`, and add the name to `jaxvae.config.ReconstructionName`, which the
-command line offers.
+[..., H, W, C] -> [...]. To add one, write the function, name it in `RECONSTRUCTIONS`, and add the name to
+`jaxvae.config.ReconstructionName`, which the command line offers.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,7 @@ Reconstruction = Callable[[Array, Array, Hparams], Array]
 
 
 def bernoulli(logits: Array, image: Array, hparams: Hparams) -> Array:
-    """Binary cross-entropy of pixels in [0, 1], summed over the image, computed from logits [H, W, C].
+    """Binary cross-entropy of pixels in [0, 1], summed over the image, computed from logits [..., H, W, C].
 
     Exact for binary pixels; for grey ones it is the usual cross-entropy (documents 001 and 004), whose least value is
     the entropy of the pixels, not 0. Finite, with the right gradient, for every finite logit.
@@ -79,4 +78,6 @@ def gaussian_kl(posterior: Posterior) -> Array:
 
 def _check_image(logits: Array, image: Array) -> None:
     if image.ndim < 3 or logits.shape != image.shape:
-        raise ValueError(f"expected logits and images [..., H, W, C] of one shape: {logits.shape} and {image.shape}")
+        raise ValueError(
+            f"expected logits and images [..., H, W, C] of one shape, not {logits.shape} and {image.shape}"
+        )

@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
 from jaxvae.losses import PIXELS, Reconstruction, gaussian_kl_per_dimension
-from jaxvae.models import VAE, decode, encode, sample
+from jaxvae.models import VAE, decode, encode, multiplies_patches, sample
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.types import Hparams
 
@@ -18,9 +18,9 @@ ACTIVE_VARIANCE = 0.01
 """A latent dimension is active if its posterior mean varies more than this over the data (Burda et al. 2016)."""
 
 
-def default_batch_size() -> int:
-    """How many examples to evaluate at a time: 50 on a CPU, whose caches hold what is made of so many, else 500."""
-    return 50 if jax.default_backend() == "cpu" else 500
+def default_batch_size(model: VAE) -> int:
+    """How many examples to evaluate at a time: 50 where their patches should stay in a CPU's caches, else 500."""
+    return 50 if multiplies_patches(model) and jax.default_backend() == "cpu" else 500
 
 
 class Evaluation(NamedTuple):
@@ -49,7 +49,8 @@ def evaluate(
 
     An example's noise is drawn from `key` and its number, whatever the batch size.
     """
-    order = epoch_order(len(split.image), min(batch_size or default_batch_size(), len(split.image)))
+    batch_size = default_batch_size(model) if batch_size is None else batch_size
+    order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
     def step(_, batch: EpochOrder) -> tuple[None, Evaluation]:
         image, label, _ = gather(split, batch.index, batch.weight)
@@ -79,7 +80,8 @@ def sampled_quality(
 
     `Evaluation` has those of the decoded posterior mean, which are better: noise costs likeness.
     """
-    order = epoch_order(len(split.image), min(batch_size or default_batch_size(), len(split.image)))
+    batch_size = default_batch_size(model) if batch_size is None else batch_size
+    order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
     def step(_, batch: EpochOrder) -> tuple[None, Quality]:
         image, label, _ = gather(split, batch.index, batch.weight)
@@ -97,12 +99,15 @@ def mse(decoded: Array, image: Array) -> Array:
 
 
 def ssim(decoded: Array, image: Array) -> Array:
-    """Structural similarity of images [B, H, W, C] in [0, 1]; [B] (Wang et al. 2004: 11x11 Gaussian, sigma 1.5)."""
+    """Structural similarity of images in [0, 1], [H, W, C] or a batch of them.
+
+    The window is the 11x11 Gaussian of sigma 1.5 of Wang et al. 2004.
+    """
     return jnp.asarray(dm_pix.ssim(decoded, image, max_val=1.0))
 
 
 def uniform_ssim(decoded: Array, image: Array) -> Array:
-    """Structural similarity with a uniform 7x7 window, the default of scikit-image; larger than `ssim` on digits.
+    """`ssim` with a uniform 7x7 window, the default of scikit-image; larger than `ssim` on digits.
 
     Document 003's figure for its variance 0.25 agrees with it, not with the Gaussian window of the paper.
     """

@@ -15,13 +15,19 @@ def negative_elbo(
 
     `-log p(x) <= E_q[-log p(x|z)] + KL(q(z|x) || p(z))` at beta 1 (Kingma and Welling 2014); beta weighs the KL
     (Higgins et al. 2017). A conditional model bounds `-log p(x|y)`. The terms are each example's own: reduce
-    them once, over a batch. A batch [B] takes a key for each example, from `example_keys`; one image takes one key.
+    them once, over a batch. A batch [B] takes a key for each example, from `example_keys`, so that an example's
+    noise is its own whatever the batch; one image takes one key.
+
+    Raises:
+        ValueError: `reconstruction` does not give nats of each image.
     """
     posterior = encode(model, params, image, label)
     z = sample(model, key, posterior)
     logits = decode(model, params, z, label)
     distortion = reconstruction(logits, image, hparams)
     kl = gaussian_kl(posterior)
+    if distortion.shape != kl.shape:
+        raise ValueError(f"a reconstruction loss gives nats of each image, shape {kl.shape}, not {distortion.shape}")
     return Terms(distortion + hparams.beta * kl, distortion, kl)
 
 

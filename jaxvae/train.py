@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from jaxvae.batches import DeviceSplit, epoch_order, gather
 from jaxvae.losses import Reconstruction
-from jaxvae.models import VAE
+from jaxvae.models import VAE, multiplies_patches
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.types import Batch, Hparams, Terms, TrainState
 
@@ -36,7 +36,7 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
 
     The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
     whose terms, squared gradient norm or rate is not finite is not taken: the state stays as it was and `alive` turns
-    False for good. Where they are finite so is the step, because Adam's direction is bounded.
+    False for good.
 
     A batch of more than `part` examples is worked through in parts of at most that size, whose gradients add up: the
     same numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
@@ -72,6 +72,7 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
         new = replace(
             state, step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )
+        # Adam's direction is bounded, so from a finite state nothing else can overflow at any sensible rate.
         alive = state.alive & all_finite((terms, optax.tree.norm(gradients, squared=True), rate))
         kept = jax.tree.map(lambda after, before: jnp.where(alive, after, before), new, state)
         return replace(kept, alive=alive), terms
@@ -85,8 +86,7 @@ def default_part(model: VAE) -> int | None:
     The patches that are multiplied are many times a feature map; those of 32 images stay in a core's cache. A dense
     layer has none, and weights that are better read once.
     """
-    patches = any(getattr(part, "lowering", None) == "gemm" for part in (model.encoder, model.decoder))
-    return 32 if patches and jax.default_backend() == "cpu" else None
+    return 32 if multiplies_patches(model) and jax.default_backend() == "cpu" else None
 
 
 def in_parts(x: Array, part: int) -> Array:

@@ -24,7 +24,10 @@ class Posterior(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The negative ELBO of one example and its two parts, in nats: loss = reconstruction + beta * kl."""
+    """The negative ELBO of each example and its two parts, in nats: loss = reconstruction + beta * kl.
+
+    Shape [...] from `negative_elbo`; means over the examples of a step, or of each step of an epoch [S], in training.
+    """
 
     loss: Array
     reconstruction: Array
@@ -56,4 +59,6 @@ class TrainState:
     params: dict
     opt_state: optax.OptState
     hparams: Hparams
-    alive: Array  # bool: False from the first non-finite update on; the state stays as it was before that update
+    alive: (
+        Array  # bool: False from the first step on that `make_train_step` refuses; the state stays as it was before it
+    )

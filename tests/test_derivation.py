@@ -230,7 +230,7 @@ class Point:
         self.params = jax.tree.map(jnp.asarray, params)
         self.images, self.keys = jnp.asarray(IMAGES), jax.random.split(jax.random.key(1), BATCH)
         posterior = encode(self.model, self.params, self.images)
-        logits = decode(self.model, self.params, jax.vmap(partial(sample, self.model))(self.keys, posterior))
+        logits = decode(self.model, self.params, sample(self.model, self.keys, posterior))
         self.mean, self.head = (np.asarray(part) for part in posterior)
         self.decoded = x = 1 / (1 + np.exp(-np.asarray(logits)))
         self.squared = np.sum((x - IMAGES) ** 2, axis=(1, 2, 3))
@@ -240,8 +240,7 @@ class Point:
 
     def ours(self, reconstruction=squared_error, **hparams):
         if reconstruction not in self.compiled:
-            one = partial(negative_elbo, self.model, reconstruction)
-            self.compiled[reconstruction] = jax.jit(jax.vmap(one, (None, 0, 0, 0, None)))
+            self.compiled[reconstruction] = jax.jit(partial(negative_elbo, self.model, reconstruction))
         terms = self.compiled[reconstruction](self.params, self.images, LABELS, self.keys, Hparams(**hparams))
         return float(terms.loss.mean())
 
@@ -357,10 +356,8 @@ def test_row_sum_over_the_batch(float64):
 
     @jax.jit
     def gradient_of_sum(params):
-        one = partial(negative_elbo, at.model, squared_error)
-        return jax.grad(
-            lambda p: jnp.sum(jax.vmap(partial(one, p), (0, 0, 0, None))(at.images, labels, at.keys, Hparams()).loss)
-        )(params)
+        terms = partial(negative_elbo, at.model, squared_error)
+        return jax.grad(lambda p: jnp.sum(terms(p, at.images, labels, at.keys, Hparams()).loss))(params)
 
     def steps(factor, optimizer):
         params, state = at.params, optimizer.init(at.params)

@@ -88,6 +88,7 @@ def test_reconstruction_gradients_against_finite_differences(name):
     np.testing.assert_allclose(jnp.vdot(jax.grad(loss)(logits), direction), numeric, rtol=1e-8)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", RECONSTRUCTIONS)
 def test_a_batch_has_the_terms_of_its_examples(name):
     rng = np.random.default_rng(0)
@@ -95,7 +96,7 @@ def test_a_batch_has_the_terms_of_its_examples(name):
     hparams = Hparams(variance=0.3, white_weight=2.0)
     batch = RECONSTRUCTIONS[name](logits, image, hparams)
     one_by_one = [[RECONSTRUCTIONS[name](logits[i, j], image[i, j], hparams) for j in range(3)] for i in range(2)]
-    np.testing.assert_allclose(batch, one_by_one, rtol=1e-6)
+    np.testing.assert_allclose(batch, one_by_one, rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", RECONSTRUCTIONS)

@@ -12,6 +12,7 @@ from jaxvae.batches import DeviceSplit
 from jaxvae.config import Config
 from jaxvae.fit import build_model
 from jaxvae.losses import bernoulli, gaussian_kl, squared_error
+from jaxvae.metrics import default_batch_size
 from jaxvae.models import VAE, reparameterize
 from jaxvae.models.conv import ConvDecoder, ConvEncoder
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
@@ -95,13 +96,14 @@ def test_noise_is_different_for_every_example_and_does_not_depend_on_the_batch_s
     )
 
 
-def test_a_step_is_adam_on_the_mean_loss():
-    state, batch, key = make_state(CONDITIONAL, learning_rate=0.01, beta=2.0), make_batch(), jax.random.key(3)
-    after, terms = jax.jit(make_train_step(CONDITIONAL, bernoulli))(state, batch, key)
+@pytest.mark.parametrize("model", [CONDITIONAL, CONVOLUTIONAL], ids=["dense", "gemm"])
+def test_a_step_is_adam_on_the_mean_loss(model):
+    state, batch, key = make_state(model, learning_rate=0.01, beta=2.0), make_batch(), jax.random.key(3)
+    after, terms = jax.jit(make_train_step(model, bernoulli))(state, batch, key)
 
     @jax.jit
     def mean_loss(params):
-        one = partial(negative_elbo, CONDITIONAL, bernoulli, params)
+        one = partial(negative_elbo, model, bernoulli, params)
         keys = example_keys(key, jnp.arange(6))
         return jnp.mean(jax.vmap(one, (0, 0, 0, None))(batch.image, batch.label, keys, state.hparams).loss)
 
@@ -152,6 +154,7 @@ def test_only_products_of_patches_on_a_cpu_are_worked_through_in_parts(
     model = build_model(Config(architecture=architecture, lowering=lowering), (28, 28, 1), 10)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert default_part(model) == part
+    assert default_batch_size(model) == (50 if part else 500)
 
 
 def test_in_parts_keeps_the_order_and_gives_the_rest_no_weight():
@@ -186,7 +189,6 @@ def test_a_step_that_is_not_finite_is_not_taken_and_never_again(bad):
     assert int(dead.step) == 0
     jax.tree.map(np.testing.assert_array_equal, dead.params, state.params)
     jax.tree.map(np.testing.assert_array_equal, dead.opt_state, state.opt_state)
-    assert all_finite((dead.params, dead.opt_state))
     healed, _ = step(dead.replace(hparams=make_state().hparams), batch, jax.random.key(0))
     assert not bool(healed.alive)
     jax.tree.map(np.testing.assert_array_equal, healed.params, state.params)
@@ -196,12 +198,31 @@ def test_a_gradient_whose_square_overflows_is_not_taken():
     """Adam's second moment is the gradient's square, which would stay infinite for good."""
 
     def steep(logits, image, hparams):
-        return 1e21 * jnp.sum(logits, (-3, -2, -1)) + 0 * hparams.variance
+        del image, hparams
+        return 1e21 * jnp.sum(logits, (-3, -2, -1))
 
     dead, terms = jax.jit(make_train_step(MODEL, steep))(make_state(), make_batch(), jax.random.key(0))
     assert all_finite(terms)
     assert not bool(dead.alive)
     assert all_finite(dead.opt_state)
+
+
+def test_a_gradient_that_is_not_finite_is_not_taken_though_the_loss_is():
+    def root(logits, image, hparams):
+        del image, hparams
+        return jnp.sqrt(0.0 * jnp.sum(logits, (-3, -2, -1)))
+
+    dead, terms = jax.jit(make_train_step(MODEL, root))(make_state(), make_batch(), jax.random.key(0))
+    assert all_finite(terms)
+    assert not bool(dead.alive)
+
+
+def test_a_loss_that_reduces_the_batch_is_refused():
+    def mean(logits, image, hparams):
+        return jnp.mean(squared_error(logits, image, hparams))
+
+    with pytest.raises(ValueError, match="nats of each image"):
+        make_train_step(MODEL, mean)(make_state(), make_batch(), jax.random.key(0))
 
 
 def test_all_finite():

@@ -14,7 +14,7 @@ from jaxvae.models.conv import ConvDecoder, ConvEncoder
 from jaxvae.models.layers import Activation
 from jaxvae.models.lowering import default_lowering
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
-from jaxvae.models.vae import VAE, decode, encode, reparameterize, sample
+from jaxvae.models.vae import VAE, decode, encode, multiplies_patches, reparameterize, sample
 
 ImageShape = tuple[int, int, int]
 Parts = tuple[nn.Module, nn.Module]
@@ -88,4 +88,13 @@ ARCHITECTURES: dict[str, Callable[[ImageShape, Initializer, Lowering], Parts]] =
     "conv_64_64": partial(strided_conv, channels=(64, 64), kernel_size=3),  # document 000, base width 64
 }
 
-__all__ = ["ARCHITECTURES", "VAE", "decode", "default_lowering", "encode", "reparameterize", "sample"]
+__all__ = [
+    "ARCHITECTURES",
+    "VAE",
+    "decode",
+    "default_lowering",
+    "encode",
+    "multiplies_patches",
+    "reparameterize",
+    "sample",
+]

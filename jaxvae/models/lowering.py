@@ -3,7 +3,7 @@
 On a CPU, XLA's gradients of a convolution are many times slower inside a loop than matrix products of the same work, so
 a compiled epoch needs the GEMM form there; on an accelerator the native form is expected to be the fast one, which has
 not been measured. Both forms take the same arguments and agree to rounding (`tests/models/test_lowering.py`: values and
-gradients in float64).
+gradients in float64); `gemm` has gradients in reverse mode only.
 
 Images are [..., H, W, C], kernels [k, k, C_in, C_out]; stride `s` and padding `p` are the same for rows and columns and
 mean what they mean in PyTorch.
@@ -116,7 +116,8 @@ def matmul(x: Array, w: Array) -> Array:
 
     The gradient, `x.T @ g` for all positions of a batch, is a product of two tall matrices over their long axis. XLA
     hands that one to a slower routine than the other products. With the narrower of the two transposed in memory first,
-    which the barriers keep XLA from undoing, it is a product like the others: up to twice as fast.
+    which the barriers keep XLA from undoing, it is a product like the others: up to twice as fast. The few rows of a
+    dense layer's batch gain nothing. Give it a batch: under `vmap` each example has a weight gradient of its own.
     """
     return x @ w
 
@@ -124,10 +125,9 @@ def matmul(x: Array, w: Array) -> Array:
 def _matmul_gradients(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, w = residuals
     rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    barrier = lax.optimization_barrier
-    if rows.shape[1] > columns.shape[1]:
-        return g @ w.T, barrier(barrier(columns.T) @ rows).T
-    return g @ w.T, barrier(rows.T) @ columns
+    barrier, narrow = lax.optimization_barrier, columns.shape[1] < rows.shape[1]
+    d_w = barrier(barrier(columns.T) @ rows).T if narrow else barrier(rows.T) @ columns
+    return (g @ w.T).astype(x.dtype), d_w.astype(w.dtype)
 
 
 matmul.defvjp(lambda x, w: (x @ w, (x, w)), _matmul_gradients)

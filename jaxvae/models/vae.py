@@ -62,6 +62,11 @@ class VAE(nn.Module):
         return self.decode(sample(self, key, posterior), label), posterior
 
 
+def multiplies_patches(model: VAE) -> bool:
+    """Whether the convolutions of `model` are products of patches, many times the size of an image."""
+    return any(getattr(part, "lowering", None) == "gemm" for part in (model.encoder, model.decoder))
+
+
 def encode(model: VAE, params: dict, image: Array, label: Array | None = None) -> Posterior:
     """The posterior of images [..., H, W, C] under `params`; a conditional model needs their labels [...]."""
     return cast(Posterior, model.apply({"params": params}, image, label, method=VAE.encode))
@@ -78,16 +83,16 @@ def reparameterize(key: Array, posterior: Posterior) -> Array:
     One key draws all of epsilon; keys [B] draw that of an example each, of a posterior [B, Z].
 
     Raises:
-        ValueError: the keys are not one for each example.
+        ValueError: the keys are neither one nor one for each example.
     """
     mean, logvar = posterior
-    if key.shape != mean.shape[: key.ndim]:
+    if key.shape not in ((), mean.shape[:-1]):
         raise ValueError(f"expected one jax.random.key, or one for each example: {key.shape} for means {mean.shape}")
 
     return mean + jnp.exp(0.5 * logvar) * standard_normal(key, mean.shape, mean.dtype)
 
 
-def standard_normal(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+def standard_normal(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """Draws from N(0, 1) with one key for all of `shape`, or with keys for its leading axes, each for its own part."""
     if key.ndim == 0:
         return jax.random.normal(key, shape, dtype)
