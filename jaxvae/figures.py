@@ -85,6 +85,7 @@ def sweep_figures(
     model, shown, history = sweep.model, shown_members(progress, evaluation), labelled(progress.history)
     colors = plots.palette(str(row["label"]) for row in last_rows(history, "test"))
     images, labels = first_images(sweep, SHOWN_IMAGES)
+    scalars = varying(progress.history, HPARAMS)
 
     yield NamedFigure(
         "curves",
@@ -117,9 +118,7 @@ def sweep_figures(
         "rate_distortion",
         "Rate and distortion",
         "Test KL (the rate, what the latents carry) against test reconstruction (the distortion). Hollow: collapsed.",
-        plots.rate_distortion(
-            last_rows(history, "test"), "label", colors, joined=len(varying(progress.history, HPARAMS)) == 1
-        ),
+        plots.rate_distortion(last_rows(history, "test"), scalars[0] if len(scalars) == 1 else "label", colors),
     )
     yield NamedFigure(
         "kl_per_dimension",

@@ -2,12 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-SYMBOLS = {"beta": "β", "variance": "σ²", "learning_rate": "rate", "warmup_steps": "warm-up"}
+SHORT_NAMES = {
+    "beta": "β",
+    "variance": "σ²",
+    "learning_rate": "lr",
+    "warmup_steps": "warm-up",
+    "white_threshold": "threshold",
+    "white_weight": "white",
+    "black_weight": "black",
+}
 
 
 def label(by: str, value: float | str) -> str:
     """The name of a group of members: `label("beta", 3.0)` is "β = 3"; a text names itself."""
-    return value if isinstance(value, str) else f"{SYMBOLS.get(by, by.replace('_', ' '))} = {value:g}"
+    return value if isinstance(value, str) else f"{SHORT_NAMES.get(by, by)} = {value:g}"
 
 
 def varying(rows: Iterable[Mapping], names: Sequence[str]) -> tuple[str, ...]:

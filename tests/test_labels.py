@@ -3,7 +3,7 @@ from jaxvae.labels import in_order, label, member_label, varying
 
 def test_label():
     assert label("beta", 3.0) == "β = 3"
-    assert label("learning_rate", 1e-3) == "rate = 0.001"
+    assert label("learning_rate", 1e-3) == "lr = 0.001"
     assert label("label", "conv, squared error") == "conv, squared error"
 
 

@@ -244,7 +244,7 @@ class TestLossCurves:
 
     def test_groups_by_another_hyperparameter(self):
         history = [row | {"learning_rate": 0.001} for row in make_history([1.0])]
-        assert "rate = 0.001" in texts(plots.loss_curves(history, by="learning_rate"))
+        assert "lr = 0.001" in texts(plots.loss_curves(history, by="learning_rate"))
 
     def test_groups_by_texts_in_their_order(self):
         history = make_history([2.0, 1.0])
@@ -403,50 +403,74 @@ class TestScatter:
         np.testing.assert_allclose([(sample < radius).mean() for radius in radii], [0.5, 0.95], atol=0.005)
 
 
+SLACK = 0.1 * plots.style.DPI  # pixels; a tenth of an inch is a letter, and `plots.png` crops to what is drawn
+THREE = "lr = 0.005, warm-up = {}, σ² = 0.5"
+SEVEN = "lr = 0.005, warm-up = {}, β = 1.5, σ² = 0.25, threshold = 0.5, white = 1.5, black = 0.1"
+
+
+def long_named(kind, names):
+    """A figure of `kind` whose members have these names."""
+    image, rows = np.zeros((12, 8, 8, 1)), np.zeros((10, 9, 8, 8, 1))
+    images, blocks = dict.fromkeys(names, image), dict.fromkeys(names, rows)
+    points = [{**point, "label": name} for point, name in zip(make_points(np.arange(1.0, 9)), names, strict=False)]
+    history = [{**row, "label": names[int(row["beta"])]} for row in make_history(np.arange(len(names)), seeds=2)]
+    builders = {
+        "curves": lambda: plots.loss_curves(history, "label"),
+        "rate": lambda: plots.rate_distortion(points, "label"),
+        "kl": lambda: plots.kl_per_dimension(
+            dict.fromkeys(names, np.arange(20.0)), dict.fromkeys(names, np.arange(20) > 1)
+        ),
+        "samples": lambda: plots.samples(dict.fromkeys(names, np.zeros((36, 8, 8, 1)))),
+        "reconstructions": lambda: plots.reconstructions(image, images),
+        "class samples": lambda: plots.class_samples(dict.fromkeys(names, rows[:, :8]), [f"c{k}" for k in range(10)]),
+        "interpolations": lambda: plots.interpolations(dict.fromkeys(names, rows[:6]), "note"),
+        "traversals": lambda: plots.traversals(blocks, np.linspace(-3, 3, 9), dict.fromkeys(names, np.ones(10))),
+        "manifold": lambda: plots.manifold(
+            dict.fromkeys(names, np.zeros((16, 16, 8, 8, 1))), np.linspace(0.1, 0.9, 16)
+        ),
+        "scatter": lambda: plots.scatter(dict.fromkeys(names, np.zeros((2, 2))), [0, 1], ["a", "b"], "title"),
+    }
+    return builders[kind]()
+
+
 class TestLongNames:
-    """Members that differ in several scalars have long names; no figure may let them overlap."""
+    """Members that differ in several scalars have long names; no figure may let them overlap or leave the picture."""
 
-    NAMES = tuple(f"rate = 0.005, warm-up = {warmup}, σ² = 0.5" for warmup in (0, 200, 1000))
-
-    def figures(self):
-        points = [
-            {**point, "label": name} for point, name in zip(make_points([1.0, 2.0, 4.0]), self.NAMES, strict=True)
-        ]
-        history = [{**row, "label": self.NAMES[int(row["beta"])]} for row in make_history([0.0, 1.0, 2.0], seeds=2)]
-        images = {name: np.zeros((36, 8, 8, 1)) for name in self.NAMES}
-        latents = {name: np.arange(4.0) for name in self.NAMES}
-        active = {name: np.arange(4) > 1 for name in self.NAMES}
-        return {
-            "curves": plots.loss_curves(history, "label"),
-            "rate": plots.rate_distortion(points, "label", joined=False),
-            "kl": plots.kl_per_dimension(latents, active),
-            "samples": plots.samples(images),
-            "reconstructions": plots.reconstructions(np.zeros((36, 8, 8, 1)), images),
-        }
-
-    @pytest.mark.parametrize("kind", ["curves", "rate", "kl", "samples", "reconstructions"])
-    def test_no_two_texts_overlap(self, kind):
-        figure = self.figures()[kind]
+    @pytest.mark.parametrize("count", [3, 8])
+    @pytest.mark.parametrize("name", [THREE, SEVEN], ids=["three", "seven"])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            *("curves", "rate", "kl", "samples", "reconstructions"),
+            *("class samples", "interpolations", "traversals", "manifold", "scatter"),
+        ],
+    )
+    def test_no_two_texts_overlap(self, kind, name, count):
+        names = [name.format(100 * k) for k in range(count)]
+        figure = long_named(kind, names)
         figure.draw_without_rendering()
         renderer = FigureCanvasAgg(figure).get_renderer()
-        shown = [text for text in figure.findobj(Text) if any(map(str.isalpha, text.get_text()))]  # no numbers of axes
+        words = [text for text in figure.findobj(Text) if any(map(str.isalpha, text.get_text()))]  # no numbers of axes
+        shown = [text for text in words if text.get_visible()]
         boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
-        assert any(name[:12] in text.replace("\N{NO-BREAK SPACE}", " ") for name in self.NAMES for text, _ in boxes)
+        assert sum("lr" in text for text, _ in boxes) == count
         for index, (one, box) in enumerate(boxes):
+            assert box.x0 > -SLACK, one
+            assert box.y0 > -SLACK, one
+            assert box.x1 < figure.bbox.x1 + SLACK, one
+            assert box.y1 < figure.bbox.y1 + SLACK, one
             for other, another in boxes[index + 1 :]:
                 across = min(box.x1, another.x1) - max(box.x0, another.x0)
                 down = min(box.y1, another.y1) - max(box.y0, another.y0)
-                assert across < 2 or down < 2, (one, other)  # pixels
+                assert across < SLACK or down < SLACK, (one, other)
 
     def test_points_of_no_order_are_not_joined(self):
-        points = [
-            {**point, "label": name} for point, name in zip(make_points([1.0, 2.0, 4.0]), self.NAMES, strict=True)
-        ]
-        counts = [
-            len(plots.rate_distortion(points, "label", joined=joined).axes[0].get_lines()) for joined in (True, False)
-        ]
-        assert counts[0] - counts[1] == 1
-        assert "Line:" not in " ".join(texts(plots.rate_distortion(points, "label", joined=False)))
+        points = [{**point, "label": f"beta {point['beta']}"} for point in make_points([4.0, 1.0, 2.0])]
+        ordered, unordered = (plots.rate_distortion(points, by) for by in ("beta", "label"))
+        lines = [line for line in ordered.axes[0].get_lines() if len(line.get_xdata()) == 3]
+        np.testing.assert_allclose(lines[0].get_xdata(), [20, 10, 5])  # by beta, whatever the order of the points
+        assert not [line for line in unordered.axes[0].get_lines() if len(line.get_xdata()) == 3]
+        assert "Line:" not in " ".join(texts(unordered))
 
 
 class TestFiles:

@@ -133,8 +133,8 @@ def loss_curves(
     handles = legend_handles(drawn, colors)
     if printed:
         handles.append(Line2D([], [], linestyle="none", label="document", **dot(GREY)))
-    if max(map(len, colors)) > LONG:
-        lower_legend(figure, handles, 3)
+    if any(len(curve.label) > LONG for curve in drawn):
+        lower_legend(figure, handles)
     else:
         columns = 1 if len(handles) <= 12 else 2
         figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=TEXT, ncols=columns)

@@ -23,26 +23,24 @@ from jaxvae.plots.style import (
     padded_limits,
     resolve,
     style_panel,
-    title_lines,
+    title_height,
 )
 
 
-def rate_distortion(
-    points: Sequence[Mapping], by: str = "beta", colors: Mapping[str, str] | None = None, *, joined: bool = True
-) -> Figure:
+def rate_distortion(points: Sequence[Mapping], by: str = "beta", colors: Mapping[str, str] | None = None) -> Figure:
     """Each member's rate (KL) against its distortion (reconstruction), both in nats per image.
 
-    Along a grey diagonal reconstruction + KL, the
-    negative ELBO, is constant. Collapsed members are hollow; those that are not alive or not finite are counted, not
-    drawn. The plane is that of Alemi et al., "Fixing a Broken ELBO", 2018.
+    Along a grey diagonal reconstruction + KL, the negative ELBO, is constant. Where the groups have an order, a line
+    joins their means. Collapsed members are hollow; those that are not alive or not finite are counted, not drawn. The
+    plane is that of Alemi et al., "Fixing a Broken ELBO", 2018.
 
     Args:
         points: one row per member with the keys `by`, reconstruction, kl, collapsed (bool); alive as in `loss_curves`.
         by: the column that groups the members: a hyper-parameter, or texts that name the groups.
         colors: label -> colour; the palette of the labels by default.
-        joined: whether a line joins the means of the groups in ascending order of `by`.
     """
     values = in_order(point[by] for point in points)
+    joined = not any(isinstance(value, str) for value in values)
     colors = resolve(colors, [label(by, value) for value in values])
     good = [p for p in points if p.get("alive", True) and np.isfinite([p["kl"], p["reconstruction"]]).all()]
     notes = ["Line: means. " if joined else "", "Grey diagonals: equal reconstruction + KL, its value at the right.\n"]
@@ -61,9 +59,9 @@ def rate_distortion(
     places = {name: draw_group(axes, group, colors[name]) for name, group in groups.items() if group}
     if places and joined:
         axes.plot(*np.transpose([place.mean(axis=0) for place in places.values()]), color=GREY, linewidth=1.2, zorder=2)
-    if max(map(len, groups)) > LONG:
+    if any(len(name) > LONG for name in places):
         style = {"linestyle": "none", "marker": "o", "markersize": 7}
-        lower_legend(figure, [Line2D([], [], color=colors[name], label=name, **style) for name in places], 2)
+        lower_legend(figure, [Line2D([], [], color=colors[name], label=name, **style) for name in places])
     else:
         name_places(axes, {name: place.max(axis=0) for name, place in places.items()}, colors)
     return figure
@@ -117,8 +115,7 @@ def kl_per_dimension(
     counts = {name: f"{np.sum(active[name])} of {np.size(active[name])} active" for name in kl}
     after = "\n" if any(len(f"{name}: {counts[name]}") > LONG for name in kl) else " "
     names = {name: f"{name}:{after}{counts[name]}" for name in kl}
-    further_lines = max(title_lines(name).count("\n") for name in names.values())
-    height = 1.1 + (2.4 + 0.2 * further_lines) * rows
+    height = 1.1 + (2.4 + title_height(names.values())) * rows
     figure = new_figure(max(WIDTH * columns / 4, 6.0), height, title, note)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in panels.flat[len(kl) :]:

@@ -4,13 +4,24 @@ Images are floats in [0, 1] of shape [H, W, C] with C = 1 (grey, 1 is white) or 
 into one array first, so a figure has one Axes per block, however many images it shows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from jaxvae.plots.style import GREY, PANEL, TEXT, WIDTH, Figure, grid_shape, new_figure, resolve, title_lines
+from jaxvae.plots.style import (
+    GREY,
+    TEXT,
+    WIDTH,
+    Figure,
+    grid_shape,
+    new_figure,
+    resolve,
+    set_title,
+    title_height,
+    title_lines,
+)
 
 TILE = 0.8  # inches, the largest side of one image
 
@@ -50,7 +61,8 @@ def show(axes: Axes, images: NDArray) -> tuple[NDArray, NDArray]:
 
 def block_figure(
     shape: Sequence[int],
-    names: Mapping[str, str],
+    names: Collection[str],
+    colors: Mapping[str, str],
     title: str,
     note: str,
     margin: tuple[float, float],
@@ -60,31 +72,26 @@ def block_figure(
 
     Args:
         shape: of one block.
-        names: name -> colour of each block; at most `widest` stand side by side.
+        names: of the blocks, their titles; at most `widest` stand side by side.
+        colors: name -> colour.
         title: above the figure.
         note: below the figure.
         margin: (width, height) in inches around a block for its own labels, with one line for its name.
         widest: see `names`.
     """
     rows, columns = grid_shape(len(names), widest)
-    further_lines = max(title_lines(name).count("\n") for name in names)
     tall, wide = shape[0], shape[1]
     aspect = shape[2] / shape[3]
     side = min(TILE, (WIDTH / columns - margin[0]) / wide, 7.0 / (tall * aspect))
     width = columns * (wide * side + margin[0])
-    height = rows * (tall * side * aspect + margin[1] + 0.2 * further_lines)
+    height = rows * (tall * side * aspect + margin[1] + title_height(names))
     figure = new_figure(max(width, 4.5), height + (0.68 if note else 0.45), title, note)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[len(names) :]:
         axes.remove()
-    for axes, (name, color) in zip(panels, names.items(), strict=False):
-        axes.set_title(title_lines(name), fontsize=PANEL, color=color, fontweight="bold")
+    for axes, name in zip(panels, names, strict=False):
+        set_title(axes, name, colors[name])
     return figure, panels[: len(names)]
-
-
-def named(blocks: Iterable[str], colors: Mapping[str, str]) -> dict[str, str]:
-    """The names of the blocks with their colours, for `block_figure`."""
-    return {name: colors[name] for name in blocks}
 
 
 def reconstructions(
@@ -94,12 +101,14 @@ def reconstructions(
     colors = resolve(colors, reconstructed)
     images = np.stack([np.asarray(row, np.float32) for row in (original, *reconstructed.values())])
     title = "Images (top row) and their reconstructions"
-    margin = max(1.0, 0.09 * max(map(len, reconstructed)))  # the names of the rows
-    figure, (axes,) = block_figure(images.shape, {"": "black"}, title, "", margin=(margin, 0.0))
+    names = [title_lines(name) for name in ("original", *reconstructed)]
+    margin = max(1.0, 0.3 + 0.09 * max(len(line) for name in names for line in name.splitlines()))
+    figure, (axes,) = block_figure(images.shape, [""], {"": "black"}, title, "", margin=(margin, 0.0))
     rows, _ = show(axes, images)
-    axes.set_yticks(rows, ["original", *reconstructed], fontweight="bold")
-    for text in axes.get_yticklabels()[1:]:
-        text.set_color(colors[text.get_text()])
+    size = TEXT if max(name.count("\n") for name in names) < 2 else 0.75 * TEXT
+    axes.set_yticks(rows, names, fontweight="bold", fontsize=size)
+    for text, name in zip(axes.get_yticklabels()[1:], reconstructed, strict=True):
+        text.set_color(colors[name])
     return figure
 
 
@@ -111,7 +120,7 @@ def samples(images: Mapping[str, ArrayLike], colors: Mapping[str, str] | None = 
     shape = next(iter(blocks.values())).shape
     note = "The same place in every block decodes the same latent." if len(blocks) > 1 else ""
     figure, panels = block_figure(
-        shape, named(blocks, colors), "Samples: images decoded from the prior", note, margin=(0.1, 0.3)
+        shape, blocks, colors, "Samples: images decoded from the prior", note, margin=(0.1, 0.3)
     )
     for axes, block in zip(panels, blocks.values(), strict=True):
         show(axes, block)
@@ -126,9 +135,7 @@ def class_samples(
     shape = np.shape(next(iter(images.values())))
     note = "A column decodes one latent, drawn from the prior, with every label."
     widest = 2 if len(images) <= 4 else 4
-    figure, panels = block_figure(
-        shape, named(images, colors), "Samples by class", note, margin=(0.9, 0.35), widest=widest
-    )
+    figure, panels = block_figure(shape, images, colors, "Samples by class", note, margin=(0.9, 0.35), widest=widest)
     for axes, block in zip(panels, images.values(), strict=True):
         rows, _ = show(axes, np.asarray(block, np.float32))
         axes.set_yticks(rows, classes)
@@ -141,7 +148,7 @@ def interpolations(images: Mapping[str, ArrayLike], note: str, colors: Mapping[s
     shape = np.shape(next(iter(images.values())))
     title = "Interpolations between the latents of two images"
     widest = 2 if len(images) <= 4 else 4
-    figure, panels = block_figure(shape, named(images, colors), title, note, margin=(0.1, 0.35), widest=widest)
+    figure, panels = block_figure(shape, images, colors, title, note, margin=(0.1, 0.35), widest=widest)
     for axes, block in zip(panels, images.values(), strict=True):
         show(axes, np.asarray(block, np.float32))
     return figure
@@ -166,7 +173,7 @@ def traversals(
     note = "Each row moves one latent dimension, the most informative first. Beside it: its KL in nats per image."
     shape = np.shape(next(iter(images.values())))
     title = "Latent traversals: what each dimension encodes"
-    figure, panels = block_figure(shape, named(images, colors), title, note, margin=(0.5, 0.6))
+    figure, panels = block_figure(shape, images, colors, title, note, margin=(0.5, 0.6))
     ticks = [0, len(values) // 2, len(values) - 1]
     for axes, (name, block) in zip(panels, images.items(), strict=True):
         rows, columns = show(axes, np.asarray(block, np.float32))
@@ -192,7 +199,7 @@ def manifold(images: Mapping[str, ArrayLike], quantiles: ArrayLike, colors: Mapp
     widest = 2 if len(images) <= 4 else 4
     note = "Axes: percentiles of the standard normal prior."
     figure, panels = block_figure(
-        shape, named(images, colors), "The latent plane, decoded", note, margin=(0.65, 0.65), widest=widest
+        shape, images, colors, "The latent plane, decoded", note, margin=(0.65, 0.65), widest=widest
     )
     for axes, block in zip(panels, images.values(), strict=True):
         rows, columns = show(axes, np.asarray(block, np.float32)[::-1])

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
-from jaxvae.plots.style import TEXT, WIDTH, Figure, grid_shape, new_figure, style_panel
+from jaxvae.plots.style import TEXT, WIDTH, Figure, grid_shape, new_figure, style_panel, title_height
 
 
 def scatter(
@@ -36,7 +36,7 @@ def scatter(
     colors = [colormaps["tab10"](k % 10) for k in range(len(classes))]
     rows, columns = grid_shape(len(points), 2 if len(points) <= 4 else 4)
     side = min(5.0, (WIDTH - 1.2) / columns)
-    figure = new_figure(side * columns + 1.2, side * 0.95 * rows + 0.8, title, note)
+    figure = new_figure(side * columns + 1.2, (side * 0.95 + title_height(points)) * rows + 0.8, title, note)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat[len(points) :]:
         axes.remove()

@@ -57,15 +57,32 @@ def new_figure(width: float, height: float, title: str, note: str = "") -> Figur
 
 
 def title_lines(name: str) -> str:
-    """A name in lines of about `LONG` characters, broken between its parts: "rate = 0.005," and "σ² = 0.2"."""
+    """A name in lines of about `LONG` characters, broken between its parts: "lr = 0.005," and "σ² = 0.2"."""
     if len(name) <= LONG:
         return name
-    whole = name.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    return "\n".join(textwrap.fill(line, LONG, break_on_hyphens=False) for line in whole.splitlines())
+    whole = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in name.split(", "))
+    return "\n".join(
+        textwrap.fill(line, LONG, break_long_words=False, break_on_hyphens=False) for line in whole.splitlines()
+    )
 
 
-def lower_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+def set_title(axes: Axes, name: str, color: str) -> None:
+    """A panel's name above it, in smaller letters where it takes several lines."""
+    lines = title_lines(name)
+    size = TEXT if "\n" in lines else PANEL
+    axes.set_title(lines, fontsize=size, color=color, fontweight="bold", pad=8)
+
+
+def title_height(names: Iterable[str]) -> float:
+    """Inches that the highest of these names takes as a panel's title, beyond one line."""
+    lines = max((title_lines(name).count("\n") for name in names), default=0)
+    return 0.1 + 0.19 * lines if lines else 0.0
+
+
+def lower_legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """A legend below the panels, headed by the figure's note, for names too long to stand beside them."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, int(figure.get_figwidth() / (0.08 * longest + 0.6)))
     figure.set_figheight(figure.get_figheight() + 0.25 * -(-len(handles) // columns))
     place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
     legend = figure.legend(handles=handles, fontsize=TEXT, title=figure.get_supxlabel(), title_fontsize=TEXT, **place)
@@ -75,7 +92,7 @@ def lower_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> Non
 
 def style_panel(axes: Axes, title: str, xlabel: str, ylabel: str, color: str = "black") -> None:
     """Title, axis labels and a light frame, the same in every chart."""
-    axes.set_title(title_lines(title), fontsize=PANEL, color=color, fontweight="bold", pad=9)
+    set_title(axes, title, color)
     axes.set_xlabel(xlabel, fontsize=TEXT)
     axes.set_ylabel(ylabel, fontsize=TEXT)
     axes.tick_params(labelsize=TEXT)
