@@ -72,7 +72,11 @@ EXPERIMENT = Experiment(
             SWEEP.at_points(POINTS),
             Config(architecture="leaky_conv"),
             numbers=(
-                Number(38.6, at={**COMMON, "variance": 0.25}),
+                Number(
+                    38.6,
+                    at={**COMMON, "variance": 0.25},
+                    why="the document's is 2 % below its own validation loss, ours equals its test loss",
+                ),
                 Number(39.4, split="test", at={**COMMON, "variance": 0.25}),
                 *quality(0.8504, 0.01335, variance=0.25),
                 *quality(0.7854, 0.01890),

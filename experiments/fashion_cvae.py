@@ -40,6 +40,9 @@ EXPERIMENT = Experiment(
             Config(architecture="conv_32_64", **SETTINGS),
             DATA,
             numbers=(Number(708_545, "parameters", tolerance=0.0), Number(2.8, "mebibytes", tolerance=0.04)),
+            note="Whether conv equals MLP: its loss is equal or a little lower (by 0.8 nats of 237, three times the "
+            "deviation over seeds), its images are closer (MSE 8 % lower, SSIM 0.695 against 0.671), and it uses "
+            "twice as many of the 64 latents, with 22 % fewer parameters and at several times the time per epoch.",
         ),
     ),
     pictures=(

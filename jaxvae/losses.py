@@ -10,12 +10,9 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from jaxvae.types import Hparams, Posterior
-
-PIXELS = (-3, -2, -1)
 
 Reconstruction = Callable[[Array, Array, Hparams], Array]
 
@@ -28,7 +25,7 @@ def bernoulli(logits: Array, image: Array, hparams: Hparams) -> Array:
     """
     del hparams
     _check_image(logits, image)
-    return jnp.sum(optax.sigmoid_binary_cross_entropy(logits, image), PIXELS)
+    return over_pixels(softplus(logits) - logits * image)
 
 
 def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
@@ -37,7 +34,7 @@ def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
     The default variance 0.5 gives the plain sum of squares of document 001; document 003 calls the variance `var`.
     """
     _check_image(logits, image)
-    return jnp.sum(jnp.square(jax.nn.sigmoid(logits) - image), PIXELS) / (2.0 * hparams.variance)
+    return over_pixels(jnp.square(jax.nn.sigmoid(logits) - image)) / (2.0 * hparams.variance)
 
 
 def gaussian(logits: Array, image: Array, hparams: Hparams) -> Array:
@@ -51,7 +48,7 @@ def region_weighted(logits: Array, image: Array, hparams: Hparams) -> Array:
     `black_weight`; summed over pixels and channels (document 000)."""
     _check_image(logits, image)
     weight = jnp.where(image > hparams.white_threshold, hparams.white_weight, hparams.black_weight)
-    return jnp.sum(weight * jnp.square(jax.nn.sigmoid(logits) - image), PIXELS)
+    return over_pixels(weight * jnp.square(jax.nn.sigmoid(logits) - image))
 
 
 RECONSTRUCTIONS: dict[str, Reconstruction] = {
@@ -74,6 +71,27 @@ def gaussian_kl_per_dimension(posterior: Posterior) -> Array:
 def gaussian_kl(posterior: Posterior) -> Array:
     """`KL(q(z|x) || N(0, I))` in nats, summed over the latent dimensions; [..., Z] -> [...]."""
     return jnp.sum(gaussian_kl_per_dimension(posterior), -1)
+
+
+def over_pixels(values: Array) -> Array:
+    """The sum over each image; [..., H, W, C] -> [...].
+
+    A product with ones: what a sum adds up XLA's CPU backend computes inside of it, up to 20 times as slowly.
+    """
+    flat = values.reshape(*values.shape[:-3], -1)
+    return jnp.matmul(flat, jnp.ones(flat.shape[-1], flat.dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.custom_jvp
+def softplus(x: Array) -> Array:
+    """`log(1 + exp(x))` of finite x, never overflowing; that of `jax.nn` minds infinities too, and takes longer."""
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (tangent,) = primals, tangents
+    return softplus(x), jax.nn.sigmoid(x) * tangent
 
 
 def _check_image(logits: Array, image: Array) -> None:

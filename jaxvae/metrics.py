@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
-from jaxvae.losses import PIXELS, Reconstruction, gaussian_kl_per_dimension
+from jaxvae.losses import Reconstruction, gaussian_kl_per_dimension
 from jaxvae.models import VAE, decode, encode, multiplies_patches, sample
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.types import Hparams
@@ -95,7 +95,7 @@ def sampled_quality(
 
 def mse(decoded: Array, image: Array) -> Array:
     """Mean squared difference of the pixels of two images; [..., H, W, C] -> [...]."""
-    return jnp.mean(jnp.square(decoded - image), PIXELS)
+    return jnp.mean(jnp.square(decoded - image), (-3, -2, -1))
 
 
 def ssim(decoded: Array, image: Array) -> Array:
