@@ -1,12 +1,11 @@
-"""The terms of the negative ELBO of each example, in nats; any number of leading axes, to be reduced once.
+"""The terms of the negative ELBO for ONE example, in nats: `negative_elbo` maps them over a batch, reduce once.
 
-A reconstruction term is `-log p(x|z)` up to what its docstring says: `(logits, image, hparams) -> nats`, of images
-[..., H, W, C] -> [...]. To add one, write the function, name it in `RECONSTRUCTIONS`, and add the name to
-`jaxvae.config.ReconstructionName`, which the command line offers.
+A reconstruction term is `-log p(x|z)` up to what its docstring says: `(logits, image, hparams) -> scalar`. To add one,
+write the function, name it in `RECONSTRUCTIONS`, and add the name to `jaxvae.config.ReconstructionName`, which the
+command line offers.
 """
 
 from collections.abc import Callable
-from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ Reconstruction = Callable[[Array, Array, Hparams], Array]
 
 
 def bernoulli(logits: Array, image: Array, hparams: Hparams) -> Array:
-    """Binary cross-entropy of pixels in [0, 1], summed over the image, computed from logits [..., H, W, C].
+    """Binary cross-entropy of pixels in [0, 1], summed over the image, computed from logits [H, W, C].
 
     Exact for binary pixels; for grey ones it is the usual cross-entropy (documents 001 and 004), whose least value is
     the entropy of the pixels, not 0. Finite, with the right gradient, for every finite logit.
@@ -39,7 +38,7 @@ def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
 
 def gaussian(logits: Array, image: Array, hparams: Hparams) -> Array:
     """`-log N(x; sigmoid(logits), variance)`: the squared error with its constant, a true density in nats."""
-    constant = 0.5 * prod(image.shape[-3:]) * jnp.log(2.0 * jnp.pi * hparams.variance)
+    constant = 0.5 * image.size * jnp.log(2.0 * jnp.pi * hparams.variance)
     return squared_error(logits, image, hparams) + constant
 
 
@@ -74,12 +73,11 @@ def gaussian_kl(posterior: Posterior) -> Array:
 
 
 def over_pixels(values: Array) -> Array:
-    """The sum over each image; [..., H, W, C] -> [...].
+    """The sum over an image; [H, W, C] -> scalar.
 
     A product with ones: what a sum adds up XLA's CPU backend computes inside of it, up to 20 times as slowly.
     """
-    flat = values.reshape(*values.shape[:-3], -1)
-    return jnp.matmul(flat, jnp.ones(flat.shape[-1], flat.dtype), precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(values.ravel(), jnp.ones(values.size, values.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
 @jax.custom_jvp
@@ -95,7 +93,7 @@ def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 
 
 def _check_image(logits: Array, image: Array) -> None:
-    if image.ndim < 3 or logits.shape != image.shape:
+    if image.ndim != 3 or logits.shape != image.shape:
         raise ValueError(
-            f"expected logits and images [..., H, W, C] of one shape, not {logits.shape} and {image.shape}"
+            f"expected one example [H, W, C]: logits {logits.shape}, image {image.shape}; vmap over a batch"
         )

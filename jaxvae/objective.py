@@ -1,6 +1,7 @@
 """The objective on one screen: encode, reparameterize, decode, and the two terms of the negative ELBO."""
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from jaxvae.losses import Reconstruction, gaussian_kl
@@ -17,17 +18,13 @@ def negative_elbo(
     (Higgins et al. 2017). A conditional model bounds `-log p(x|y)`. The terms are each example's own: reduce
     them once, over a batch. A batch [B] takes a key for each example, from `example_keys`, so that an example's
     noise is its own whatever the batch; one image takes one key.
-
-    Raises:
-        ValueError: `reconstruction` does not give nats of each image.
     """
     posterior = encode(model, params, image, label)
     z = sample(model, key, posterior)
     logits = decode(model, params, z, label)
-    distortion = reconstruction(logits, image, hparams)
+    for_each = jnp.vectorize(lambda *example: reconstruction(*example, hparams), signature="(h,w,c),(h,w,c)->()")
+    distortion = for_each(logits, image)
     kl = gaussian_kl(posterior)
-    if distortion.shape != kl.shape:
-        raise ValueError(f"a reconstruction loss gives nats of each image, shape {kl.shape}, not {distortion.shape}")
     return Terms(distortion + hparams.beta * kl, distortion, kl)
 
 

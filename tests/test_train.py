@@ -217,12 +217,13 @@ def test_a_gradient_that_is_not_finite_is_not_taken_though_the_loss_is():
     assert not bool(dead.alive)
 
 
-def test_a_loss_that_reduces_the_batch_is_refused():
-    def mean(logits, image, hparams):
-        return jnp.mean(squared_error(logits, image, hparams))
+def test_a_loss_that_is_not_a_scalar_is_refused():
+    def per_row(logits, image, hparams):
+        del hparams
+        return jnp.sum(jnp.square(logits - image), (-2, -1))
 
-    with pytest.raises(ValueError, match="nats of each image"):
-        make_train_step(MODEL, mean)(make_state(), make_batch(), jax.random.key(0))
+    with pytest.raises(ValueError, match="output"):
+        make_train_step(MODEL, per_row)(make_state(), make_batch(), jax.random.key(0))
 
 
 def test_all_finite():
