@@ -22,8 +22,9 @@ def negative_elbo(
     posterior = encode(model, params, image, label)
     z = sample(model, key, posterior)
     logits = decode(model, params, z, label)
-    for_each = jnp.vectorize(lambda *example: reconstruction(*example, hparams), signature="(h,w,c),(h,w,c)->()")
-    distortion = for_each(logits, image)
+    distortion = jnp.vectorize(
+        lambda logits, image: reconstruction(logits, image, hparams), signature="(h,w,c),(h,w,c)->()"
+    )(logits, image)
     kl = gaussian_kl(posterior)
     return Terms(distortion + hparams.beta * kl, distortion, kl)
 
