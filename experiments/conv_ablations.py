@@ -4,7 +4,7 @@ source      document 003: LeakyReLU conv VAE 32-64-128, 20 latents, squared erro
             batch 1024, 50 epochs; tables: fully connected, layers, latents, attention, var, batch size, learning rate
 expected    var 0.25: train loss 38.6, validation loss 39.4, SSIM 0.8504, MSE 0.01335
 run time    7 min a member on 2 CPU cores, 8.1 s an epoch (two layers 4.9, four 11, attention 16, fully
-            connected 1.2); 5 h for all studies with 3 seeds each
+            connected 1.2); about 5 h for all studies with 3 seeds each
 command     python -m experiments.conv_ablations
 """
 

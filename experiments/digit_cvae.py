@@ -2,7 +2,7 @@
 
 source      document 001: 794-200-20 and 30-200-784, squared error, Adam 1e-3, batch 128, 40 epochs
 expected    train loss 29.78 on MNIST at epoch 40, with the document's mistake
-run time    3 min for both studies with 3 seeds each on 2 CPU cores, 0.6 s a member and epoch
+run time    about 3 min for both studies with 3 seeds each on 2 CPU cores, 0.6 s a member and epoch
 command     python -m experiments.digit_cvae
 """
 

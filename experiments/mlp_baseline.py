@@ -2,7 +2,7 @@
 
 source      document 004: 784-400-20 and back, Bernoulli, Adam 1e-3, batch 128, 100 epochs
 expected    train loss on MNIST at epoch 100: 100.56 = 75.25 (cross-entropy) + 25.31 (KL)
-run time    11 min for both studies with 3 seeds each on 2 CPU cores, 1.1 s a member and epoch
+run time    about 11 min for both studies with 3 seeds each on 2 CPU cores, 1.1 s a member and epoch
 command     python -m experiments.mlp_baseline
 """
 

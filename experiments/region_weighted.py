@@ -3,7 +3,7 @@
 source      document 000: CVAE(3, 64, z, classes), a loss with coefficients for white and black regions of the image,
             learning rates 3e-4 to 5e-5, batch 64 (235 steps an epoch) or 128, 150 to 500 epochs
 expected    sum losses 130.1 and 71.3; mean losses 0.01371, 0.01789, 0.02734, 0.02915
-run time    3.3 s a member and epoch on 2 CPU cores: 1 h 40 min for all six settings, for each seed
+run time    3.3 s a member and epoch on 2 CPU cores: about 1 h 40 min for all six settings, for each seed
 command     python -m experiments.region_weighted
 """
 

@@ -59,6 +59,4 @@ class TrainState:
     params: dict
     opt_state: optax.OptState
     hparams: Hparams
-    alive: (
-        Array  # bool: False from the first step on that `make_train_step` refuses; the state stays as it was before it
-    )
+    alive: Array  # bool: False for good once `make_train_step` refuses a step; the state stays as it was before
