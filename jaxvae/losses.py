@@ -1,8 +1,8 @@
-"""The terms of the negative ELBO for ONE example, in nats: `negative_elbo` maps them over a batch, reduce once.
+"""The terms of the negative ELBO, in nats, float32 at least.
 
-A reconstruction term is `-log p(x|z)` up to what its docstring says: `(logits, image, hparams) -> scalar`. To add one,
-write the function, name it in `RECONSTRUCTIONS`, and add the name to `jaxvae.config.ReconstructionName`, which the
-command line offers.
+A reconstruction term is `-log p(x|z)` of ONE example, up to what its docstring says: `(logits, image, hparams) ->
+scalar`; `negative_elbo` maps it over a batch. To add one, write the function, name it in `RECONSTRUCTIONS`, and add the
+name to `jaxvae.config.ReconstructionName`, which the command line offers. The KL takes any leading axes.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def bernoulli(logits: Array, image: Array, hparams: Hparams) -> Array:
     the entropy of the pixels, not 0. Finite, with the right gradient, for every finite logit.
     """
     del hparams
-    _check_image(logits, image)
-    return over_pixels(softplus(logits) - logits * image)
+    logits, image = _checked(logits, image)
+    return _sum(_cross_entropy(logits, image))
 
 
 def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
@@ -32,8 +32,8 @@ def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
 
     The default variance 0.5 gives the plain sum of squares of document 001; document 003 calls the variance `var`.
     """
-    _check_image(logits, image)
-    return over_pixels(jnp.square(jax.nn.sigmoid(logits) - image)) / (2.0 * hparams.variance)
+    logits, image = _checked(logits, image)
+    return _sum(jnp.square(jax.nn.sigmoid(logits) - image)) / (2.0 * hparams.variance)
 
 
 def gaussian(logits: Array, image: Array, hparams: Hparams) -> Array:
@@ -45,9 +45,9 @@ def gaussian(logits: Array, image: Array, hparams: Hparams) -> Array:
 def region_weighted(logits: Array, image: Array, hparams: Hparams) -> Array:
     """Squared error with a weight by region: `white_weight` where the image exceeds `white_threshold`, elsewhere
     `black_weight`; summed over pixels and channels (document 000)."""
-    _check_image(logits, image)
+    logits, image = _checked(logits, image)
     weight = jnp.where(image > hparams.white_threshold, hparams.white_weight, hparams.black_weight)
-    return over_pixels(weight * jnp.square(jax.nn.sigmoid(logits) - image))
+    return _sum(weight * jnp.square(jax.nn.sigmoid(logits) - image))
 
 
 RECONSTRUCTIONS: dict[str, Reconstruction] = {
@@ -72,28 +72,37 @@ def gaussian_kl(posterior: Posterior) -> Array:
     return jnp.sum(gaussian_kl_per_dimension(posterior), -1)
 
 
-def over_pixels(values: Array) -> Array:
+@jax.custom_jvp
+def _cross_entropy(logits: Array, image: Array) -> Array:
+    """`-x log p - (1 - x) log (1 - p)` of each pixel, p = sigmoid(logits), to the last digit also where it is near 0."""
+    missed = jnp.where(logits > 0, 1.0 - image, image)
+    return jnp.abs(logits) * missed + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+@_cross_entropy.defjvp
+def _cross_entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (logits, image), (d_logits, d_image) = primals, tangents
+    return _cross_entropy(logits, image), (jax.nn.sigmoid(logits) - image) * d_logits - logits * d_image
+
+
+def _sum(values: Array) -> Array:
     """The sum over an image; [H, W, C] -> scalar.
 
-    A product with ones: what a sum adds up XLA's CPU backend computes inside of it, up to 20 times as slowly.
+    A product with ones: XLA's CPU backend fuses `jnp.sum` with what is summed into a loop over single numbers, up to 20
+    times as slow. What that costs on an accelerator has not been measured.
     """
     return jnp.matmul(values.ravel(), jnp.ones(values.size, values.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
-@jax.custom_jvp
-def softplus(x: Array) -> Array:
-    """`log(1 + exp(x))` of finite x, never overflowing; that of `jax.nn` minds infinities too, and takes longer."""
-    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
-
-
-@softplus.defjvp
-def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (tangent,) = primals, tangents
-    return softplus(x), jax.nn.sigmoid(x) * tangent
-
-
-def _check_image(logits: Array, image: Array) -> None:
+def _checked(logits: Array, image: Array) -> tuple[Array, Array]:
+    """Logits and image of one example, in float32 at least."""
     if image.ndim != 3 or logits.shape != image.shape:
         raise ValueError(
             f"expected one example [H, W, C]: logits {logits.shape}, image {image.shape}; vmap over a batch"
         )
+    return _float32(logits), _float32(image)
+
+
+def _float32(x: Array) -> Array:
+    """`x` in float32 at least."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x

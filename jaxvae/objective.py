@@ -18,13 +18,23 @@ def negative_elbo(
     (Higgins et al. 2017). A conditional model bounds `-log p(x|y)`. The terms are each example's own: reduce
     them once, over a batch. A batch [B] takes a key for each example, from `example_keys`, so that an example's
     noise is its own whatever the batch; one image takes one key.
+
+    Raises:
+        ValueError: the decoder's logits are not of the images' shape, or `reconstruction` does not give one number.
     """
     posterior = encode(model, params, image, label)
     z = sample(model, key, posterior)
     logits = decode(model, params, z, label)
-    distortion = jnp.vectorize(
-        lambda logits, image: reconstruction(logits, image, hparams), signature="(h,w,c),(h,w,c)->()"
-    )(logits, image)
+    if logits.shape != image.shape:
+        raise ValueError(f"the decoder gives logits {logits.shape} for images {image.shape}; they must be of one shape")
+
+    def distortion_of_one(logits: Array, image: Array) -> Array:
+        nats = reconstruction(logits, image, hparams)
+        if nats.shape != ():
+            raise ValueError(f"a reconstruction loss gives nats of one example, a scalar, not {nats.shape}")
+        return nats
+
+    distortion = jnp.vectorize(distortion_of_one, signature="(h,w,c),(h,w,c)->()")(logits, image)
     kl = gaussian_kl(posterior)
     return Terms(distortion + hparams.beta * kl, distortion, kl)
 

@@ -37,6 +37,18 @@ def test_bernoulli_against_float64(logits, image):
     np.testing.assert_allclose(bernoulli(logits, image, Hparams()), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("logit", [-80.0, -40.0, -17.0, -5.0, 0.0, 5.0, 15.0, 20.0, 80.0])
+@pytest.mark.parametrize("pixel", [0.0, 1e-4, 0.3, 0.9999, 1.0])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_bernoulli_to_the_last_digit_of_a_pixel_that_is_almost_right(logit, pixel, compiled):
+    loss = jax.jit(bernoulli) if compiled else bernoulli
+    pixel = np.float32(pixel)
+    expected = float(pixel) * np.logaddexp(0, -logit) + (1 - float(pixel)) * np.logaddexp(0, logit)
+    value = loss(jnp.full((1, 1, 1), logit), jnp.full((1, 1, 1), pixel), Hparams())
+    # a subnormal float32 is 0 on most hardware, and a grey pixel's distance to 1 has its own last digit
+    np.testing.assert_allclose(value, expected, rtol=3e-6, atol=1e-37)
+
+
 def test_bernoulli_by_hand():
     logits, image = jnp.zeros((2, 2, 1)), jnp.ones((2, 2, 1))
     np.testing.assert_allclose(bernoulli(logits, image, Hparams()), 4 * np.log(2), rtol=1e-6)
@@ -86,6 +98,34 @@ def test_reconstruction_gradients_against_finite_differences(name):
 
     numeric = (loss(logits + 1e-5 * direction) - loss(logits - 1e-5 * direction)) / 2e-5
     np.testing.assert_allclose(jnp.vdot(jax.grad(loss)(logits), direction), numeric, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+def test_a_loss_of_bfloat16_images_is_computed_in_float32(name):
+    rng = np.random.default_rng(0)
+    logits, image = (jnp.asarray(rng.uniform(size=(28, 28, 1)), jnp.bfloat16) for _ in range(2))
+    loss = RECONSTRUCTIONS[name](logits, image, Hparams())
+    assert loss.dtype == jnp.float32
+    expected = RECONSTRUCTIONS[name](logits.astype(jnp.float32), image.astype(jnp.float32), Hparams())
+    np.testing.assert_array_equal(loss, expected)
+
+
+@pytest.mark.usefixtures("float64")
+def test_bernoulli_derivatives_of_both_arguments_and_orders():
+    rng = np.random.default_rng(0)
+    logits, image = jnp.asarray(rng.normal(size=SHAPE)), jnp.asarray(rng.uniform(size=SHAPE))
+
+    def plain(logits, image):
+        return -jnp.sum(image * jax.nn.log_sigmoid(logits) + (1 - image) * jax.nn.log_sigmoid(-logits))
+
+    def ours(logits, image):
+        return bernoulli(logits, image, Hparams())
+
+    for derivative in (jax.grad, jax.hessian):
+        for ours_is, expected in zip(
+            derivative(ours, (0, 1))(logits, image), derivative(plain, (0, 1))(logits, image), strict=True
+        ):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), ours_is, expected)
 
 
 @pytest.mark.parametrize("name", RECONSTRUCTIONS)
