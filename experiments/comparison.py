@@ -82,8 +82,8 @@ def shown(number: Number, study: Study, ours: np.ndarray) -> tuple[str, str]:
     if number.metric == "parameters":
         return f"{number.value:,.0f}", f"{ours[0]:,.0f}" if ours.size else "–"
     if number.metric == "diverged":
-        return "exploded", f"{ours.sum():.0f} of {ours.size}" if ours.size else "–"
-    return f"{number.value:.6g}", spread(ours) + other_convention(number, study, ours)
+        return number.says, f"{ours.sum():.0f} of {ours.size}" if ours.size else "–"
+    return number.says or f"{number.value:.6g}", spread(ours) + other_convention(number, study, ours)
 
 
 def verdict(number: Number, ours: np.ndarray) -> tuple[str, str, str]:

@@ -34,6 +34,7 @@ class Number:
     impossible: str = ""  # why it cannot be as printed
     why: str = ""  # why ours is another, where it is
     ranked: bool = True  # False: a lower loss is no better, only another
+    says: str = ""  # the document's words, where it has no figure or the figure is not of this row
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ class Config:
     """Reconstruction loss, from logits, summed over pixels."""
     initializer: Initializer = "torch"
     """Initialization: torch is uniform in 1/sqrt(fan_in), as in the documents; gaussian is N(0, 1/fan_in)."""
+    logvar_bound: float = 30.0
+    """The posterior's log-variance is clipped to plus and minus this; 1e9 is as good as none."""
     member_axis: MemberAxis = "auto"
     """Members side by side (vmap) or one after the other (scan); auto: scan on a CPU, vmap on accelerators."""
     lowering: Lowering | Literal["auto"] = "auto"
@@ -69,6 +71,7 @@ class Config:
             check_choice(name, getattr(self, name), get_args(allowed))
         check_choice("lowering", self.lowering, ("auto", *get_args(Lowering)))
         check_range("latent_dim", self.latent_dim, low=1, high=2**20)
+        check_range("logvar_bound", self.logvar_bound, low=0.0, high=1e9)
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

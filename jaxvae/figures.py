@@ -21,7 +21,7 @@ SHOWN_IMAGES = 12
 SHOWN_SAMPLES = 36
 SHOWN_LATENTS = 8
 SHOWN_DIMENSIONS = 10
-SHOWN_LINES, LINE_STEPS = 6, 9
+SHOWN_LINES, SHOWN_CLASSES, LINE_STEPS = 6, 10, 9
 WALK = np.linspace(-3.0, 3.0, 9, dtype=np.float32)
 
 
@@ -156,7 +156,7 @@ def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, 
     """Lines between the posterior means of pairs of test images; of one class each for a conditional model."""
     labels = np.asarray(sweep.test.label)
     if sweep.model.num_classes:  # the first and the last of each class
-        index = np.array([np.flatnonzero(labels == k)[[0, -1]] for k in np.unique(labels)[:SHOWN_LINES]]).T
+        index = np.array([np.flatnonzero(labels == k)[[0, -1]] for k in np.unique(labels)[:SHOWN_CLASSES]]).T
         note = "The ends are decoded test images of one class."
     else:
         index = np.arange(2 * SHOWN_LINES).reshape(2, -1) % len(labels)
@@ -201,7 +201,7 @@ def scatter_figure(sweep: Sweep, shown: list[Shown]) -> NamedFigure:
     return NamedFigure(
         "latent_scatter",
         "The latent plane by class",
-        "Posterior means of the test images. Dashed: the circles that hold half and 95 % of the prior.",
+        "Posterior means of the test images; dashed, the circles that hold half and 95 % of the prior.",
         plots.scatter(
             {s.label: s.mean for s in shown},
             sweep.test.label,

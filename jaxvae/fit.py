@@ -44,7 +44,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int], num_classes: 
     lowering = default_lowering() if config.lowering == "auto" else config.lowering
     encoder, decoder = ARCHITECTURES[config.architecture](image_shape, config.initializer, lowering)
     classes = num_classes if config.conditional else 0
-    return VAE(encoder, decoder, config.latent_dim, config.initializer, classes, config.noise)
+    return VAE(encoder, decoder, config.latent_dim, config.initializer, classes, config.noise, config.logvar_bound)
 
 
 class Sweep:

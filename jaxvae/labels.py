@@ -7,15 +7,15 @@ SHORT_NAMES = {
     "variance": "σ²",
     "learning_rate": "lr",
     "warmup_steps": "warm-up",
-    "white_threshold": "threshold",
-    "white_weight": "white",
-    "black_weight": "black",
+    "white_threshold": "white above",
+    "white_weight": "white weight",
+    "black_weight": "black weight",
 }
 
 
 def label(by: str, value: float | str) -> str:
     """The name of a group of members: `label("beta", 3.0)` is "β = 3"; a text names itself."""
-    return value if isinstance(value, str) else f"{SHORT_NAMES.get(by, by)} = {value:g}"
+    return value if isinstance(value, str) else f"{SHORT_NAMES.get(by, by.replace('_', ' '))} = {value:g}"
 
 
 def varying(rows: Iterable[Mapping], names: Sequence[str]) -> tuple[str, ...]:

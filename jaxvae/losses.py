@@ -74,7 +74,7 @@ def gaussian_kl(posterior: Posterior) -> Array:
 
 @jax.custom_jvp
 def _cross_entropy(logits: Array, image: Array) -> Array:
-    """`-x log p - (1 - x) log (1 - p)` of each pixel, p = sigmoid(logits), to the last digit also where it is near 0."""
+    """`-x log p - (1 - x) log (1 - p)` of each pixel, p = sigmoid(logits), exact also where that is nearly 0."""
     missed = jnp.where(logits > 0, 1.0 - image, image)
     return jnp.abs(logits) * missed + jnp.log1p(jnp.exp(-jnp.abs(logits)))
 

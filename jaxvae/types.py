@@ -20,7 +20,7 @@ class Posterior(NamedTuple):
     """The diagonal Gaussian q(z|x)."""
 
     mean: Array  # [..., Z]
-    logvar: Array  # [..., Z] natural logarithm of the variance, bounded by `jaxvae.models.vae.LOGVAR_BOUND`
+    logvar: Array  # [..., Z] natural logarithm of the variance, bounded by the model's `logvar_bound`
 
 
 class Terms(NamedTuple):

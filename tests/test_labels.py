@@ -1,10 +1,16 @@
-from jaxvae.labels import in_order, label, member_label, varying
+from jaxvae.labels import SHORT_NAMES, in_order, label, member_label, varying
+from jaxvae.sweep import HPARAMS
 
 
 def test_label():
     assert label("beta", 3.0) == "β = 3"
     assert label("learning_rate", 1e-3) == "lr = 0.001"
     assert label("label", "conv, squared error") == "conv, squared error"
+    assert label("of_a_new_loss", 2.0) == "of a new loss = 2"
+
+
+def test_every_scalar_has_a_short_name():
+    assert set(SHORT_NAMES) == set(HPARAMS)
 
 
 def test_varying_names_what_differs_or_beta():

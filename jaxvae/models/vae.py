@@ -12,16 +12,15 @@ from jaxvae.config import Initializer, Noise
 from jaxvae.models.layers import Dense
 from jaxvae.types import Posterior
 
-LOGVAR_BOUND = 30.0
-"""The log-variance is clipped to +-30 (a deviation of 3e-7 to 3e6), once, for the sampler and the KL alike: far outside
-what training visits, and far inside float32, where `exp(logvar)` overflows above 88."""
-
 
 class VAE(nn.Module):
     """encoder: image [..., H, W, C] -> features; decoder: z [..., Z] -> logits [..., H, W, C], never probabilities.
 
     With `num_classes` above 0 it is a conditional VAE: encoder and decoder see the label as one-hot condition.
     `noise` says what the decoder gets, see `sample`.
+
+    The log-variance is clipped to +-`logvar_bound`, once, for the sampler and the KL alike. 30, a deviation of 3e-7 to
+    3e6, is far outside what a sound training visits, and far inside float32, where `exp(logvar)` overflows above 88.
     """
 
     encoder: nn.Module
@@ -30,6 +29,7 @@ class VAE(nn.Module):
     initializer: Initializer = "torch"
     num_classes: int = 0
     noise: Noise = "posterior"
+    logvar_bound: float = 30.0
 
     def setup(self) -> None:
         """Make the posterior's two heads."""
@@ -42,7 +42,7 @@ class VAE(nn.Module):
         logvar = self.logvar(features)
         if self.noise == "log_std_mixup":  # document 001's head is a log_std
             logvar = 2.0 * logvar
-        return Posterior(self.mean(features), jnp.clip(logvar, -LOGVAR_BOUND, LOGVAR_BOUND))
+        return Posterior(self.mean(features), jnp.clip(logvar, -self.logvar_bound, self.logvar_bound))
 
     def decode(self, z: Array, label: Array | None = None) -> Array:
         """The logits of p(x|z), or p(x|z, y); `jax.nn.sigmoid` of them is the decoded image."""

@@ -61,9 +61,14 @@ def group_curves(history: Sequence[Mapping], by: str, metric: str) -> list[Curve
 
 
 def value_limits(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Axis limits that show every member that survived, or all members if none did."""
-    survivors = np.concatenate([curve.values[curve.survived].ravel() for curve in curves])
-    return padded_limits(survivors if survivors.size else np.concatenate([curve.values.ravel() for curve in curves]))
+    """Axis limits that show every member that survived, or all members if none did.
+
+    The first twentieth of the epochs does not count, which on long curves would be all that one sees.
+    """
+    settled = [curve.values[:, len(curve.epochs) // 20 :] for curve in curves]
+    survivors = [values[curve.survived].ravel() for values, curve in zip(settled, curves, strict=True)]
+    found = survivors if any(values.size for values in survivors) else [values.ravel() for values in settled]
+    return padded_limits(np.concatenate(found))
 
 
 def line_style(split: str, epochs: int, color: str) -> dict:

@@ -67,6 +67,7 @@ def block_figure(
     note: str,
     margin: tuple[float, float],
     widest: int = 4,
+    least: float = 0.0,
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure for blocks of [R, K, H, W, C] images, sized to them.
 
@@ -78,11 +79,12 @@ def block_figure(
         note: below the figure.
         margin: (width, height) in inches around a block for its own labels, with one line for its name.
         widest: see `names`.
+        least: inches that an image is high at least.
     """
     rows, columns = grid_shape(len(names), widest)
     tall, wide = shape[0], shape[1]
     aspect = shape[2] / shape[3]
-    side = min(TILE, (WIDTH / columns - margin[0]) / wide, 7.0 / (tall * aspect))
+    side = min(TILE, (WIDTH / columns - margin[0]) / wide, max(7.0 / tall, least) / aspect)
     width = columns * (wide * side + margin[0])
     height = rows * (tall * side * aspect + margin[1] + title_height(names))
     figure = new_figure(max(width, 4.5), height + (0.68 if note else 0.45), title, note)
@@ -101,11 +103,14 @@ def reconstructions(
     colors = resolve(colors, reconstructed)
     images = np.stack([np.asarray(row, np.float32) for row in (original, *reconstructed.values())])
     title = "Images (top row) and their reconstructions"
-    names = [title_lines(name) for name in ("original", *reconstructed)]
-    margin = max(1.0, 0.3 + 0.09 * max(len(line) for name in names for line in name.splitlines()))
-    figure, (axes,) = block_figure(images.shape, [""], {"": "black"}, title, "", margin=(margin, 0.0))
+    names, size = [title_lines(name) for name in ("original", *reconstructed)], TEXT
+    if max(name.count("\n") for name in names) > 1:
+        names, size = [title_lines(name, 36) for name in ("original", *reconstructed)], 0.75 * TEXT
+    longest = max(len(line) for name in names for line in name.splitlines())
+    margin = max(1.0, 0.45 + 0.009 * size * longest)
+    least = size / 72 * 1.35 * max(name.count("\n") + 1 for name in names)
+    figure, (axes,) = block_figure(images.shape, [""], {"": "black"}, title, "", margin=(margin, 0.0), least=least)
     rows, _ = show(axes, images)
-    size = TEXT if max(name.count("\n") for name in names) < 2 else 0.75 * TEXT
     axes.set_yticks(rows, names, fontweight="bold", fontsize=size)
     for text, name in zip(axes.get_yticklabels()[1:], reconstructed, strict=True):
         text.set_color(colors[name])

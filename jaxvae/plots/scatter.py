@@ -36,6 +36,8 @@ def scatter(
     colors = [colormaps["tab10"](k % 10) for k in range(len(classes))]
     rows, columns = grid_shape(len(points), 2 if len(points) <= 4 else 4)
     side = min(5.0, (WIDTH - 1.2) / columns)
+    if prior:
+        note = f"{note} Dashed: the circles that hold half and 95 % of the prior.".lstrip()
     figure = new_figure(side * columns + 1.2, (side * 0.95 + title_height(points)) * rows + 0.8, title, note)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat[len(points) :]:

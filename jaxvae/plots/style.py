@@ -31,11 +31,15 @@ class Figure(matplotlib.figure.Figure):
 
 
 def palette(labels: Iterable[str]) -> dict[str, str]:
-    """One colour per label, dark to bright in the order given; repeated labels count once.
+    """One colour per label, repeated labels count once.
 
-    The perceptually ordered, colour-blind safe `plasma`, without its yellow end, which does not show on white.
+    Dark to bright in the order given: the perceptually ordered, colour-blind safe `plasma`, without its yellow end,
+    which does not show on white. Up to ten labels of several scalars each, "lr = 0.005, β = 1", have no such order and
+    get the well distinguishable colours of `tab10`.
     """
     names = list(dict.fromkeys(labels))
+    if any(", " in name for name in names) and len(names) <= 10:
+        return {name: to_hex(colormaps["tab10"](k)) for k, name in enumerate(names)}
     return {
         name: to_hex(colormaps["plasma"](x)) for name, x in zip(names, np.linspace(0.02, 0.7, len(names)), strict=True)
     }
@@ -56,13 +60,14 @@ def new_figure(width: float, height: float, title: str, note: str = "") -> Figur
     return figure
 
 
-def title_lines(name: str) -> str:
-    """A name in lines of about `LONG` characters, broken between its parts: "lr = 0.005," and "σ² = 0.2"."""
-    if len(name) <= LONG:
+def title_lines(name: str, width: int = LONG) -> str:
+    """A name in lines of about `width` characters, never broken within "lr = 0.005" or a word."""
+    if len(name) <= width:
         return name
-    whole = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in name.split(", "))
+    parts = [part.replace(" ", "\N{NO-BREAK SPACE}") if " = " in part else part for part in name.split(", ")]
     return "\n".join(
-        textwrap.fill(line, LONG, break_long_words=False, break_on_hyphens=False) for line in whole.splitlines()
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in ", ".join(parts).splitlines()
     )
 
 
@@ -76,7 +81,7 @@ def set_title(axes: Axes, name: str, color: str) -> None:
 def title_height(names: Iterable[str]) -> float:
     """Inches that the highest of these names takes as a panel's title, beyond one line."""
     lines = max((title_lines(name).count("\n") for name in names), default=0)
-    return 0.1 + 0.19 * lines if lines else 0.0
+    return 0.1 + 0.21 * lines if lines else 0.0
 
 
 def lower_legend(figure: Figure, handles: Sequence[Artist]) -> None:
@@ -126,13 +131,14 @@ def png(figure: matplotlib.figure.Figure) -> bytes:
 
 
 def shrink(data: bytes, width: int) -> bytes:
-    """A PNG as a smaller one for a page: at most `width` pixels wide, 64 colours that cover those there are."""
+    """A PNG as a smaller one for a page: at most `width` pixels wide, 128 colours that cover those there are."""
     with Image.open(io.BytesIO(data)) as image:
         image = image.convert("RGB")
         if image.width > width:
             image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        image = image.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+        image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -92,7 +92,7 @@ def test_a_study_s_layers_are_compared_in_any_order():
 
 
 def test_an_explosion_is_compared_by_the_seeds_that_diverge():
-    exploded = Number(1.0, "diverged", tolerance=0.0, at={"beta": 4.0})
+    exploded = Number(1.0, "diverged", says="exploded", tolerance=0.0, at={"beta": 4.0})
     found = record(member(4.0, 0, [9.0], alive=False), member(4.0, 1, [9.0, 7.0]), member(1.0, 0, [9.0, 7.0]))
     cells = line(STUDY, exploded, found).cells
     assert cells[3:8] == ("seeds that diverge", "exploded", "1 of 2", "", "0%")

@@ -12,7 +12,7 @@ from jaxvae.losses import gaussian_kl
 from jaxvae.models import ARCHITECTURES, VAE, reparameterize
 from jaxvae.models.layers import Conv, ConvTranspose, Dense, param_init
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
-from jaxvae.models.vae import LOGVAR_BOUND, sample
+from jaxvae.models.vae import sample
 from jaxvae.types import Posterior
 
 IMAGE = (28, 28, 1)
@@ -253,5 +253,8 @@ def test_logvar_is_bounded():
     model, params = build("mlp")
     params["logvar"]["bias"] = jnp.full(20, 1e4)
     posterior = model.apply({"params": params}, jnp.zeros(IMAGE), method=VAE.encode)
-    np.testing.assert_array_equal(posterior.logvar, LOGVAR_BOUND)
+    np.testing.assert_array_equal(posterior.logvar, 30.0)
     assert jnp.isfinite(reparameterize(jax.random.key(0), posterior)).all()
+    free = model.clone(logvar_bound=1e9).apply({"params": params}, jnp.zeros(IMAGE), method=VAE.encode)
+    np.testing.assert_allclose(free.logvar, 1e4, rtol=1e-3)
+    assert not jnp.isfinite(reparameterize(jax.random.key(0), free)).any()
