@@ -16,10 +16,7 @@ FINAL_HEADER = (
     *("active", "remarks"),
 )
 FINAL_METRICS = ("mse", "ssim", "sampled_mse", "sampled_ssim", "sampled_ssim_uniform", "active_units")
-VERDICTS = (
-    "Met: our mean is within the tolerance of the document's single run; better: outside, on the good side; a first "
-    "epoch has no tolerance, as it depends most on the seed."
-)
+VERDICTS = "Met: our mean is within the tolerance of the document's single run; better: outside, on the good side."
 JUDGEMENTS = ("met", "better", "not met", "impossible as printed")
 LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse", "diverged")
 HIGHER_IS_BETTER = ("ssim", "sampled_ssim", "sampled_ssim_uniform")
@@ -71,7 +68,7 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
         split + NAMES.get(number.metric, number.metric),
         *shown(number, study, ours),
         "" if number.metric == "diverged" else difference,
-        "" if number.tolerance is None or word == "short run" else f"{100 * number.tolerance:g}%",
+        "" if word == "short run" else f"{100 * number.tolerance:g}%",
         word + f": {remark}" * bool(remark),
     )
     return Line(cells, word)
@@ -97,8 +94,6 @@ def verdict(number: Number, ours: np.ndarray) -> tuple[str, str, str]:
     text, remark = f"{difference:+.1%}", f"{lost} of {ours.size} seeds diverged" if lost else ""
     if number.impossible:
         return "impossible as printed", number.impossible, text
-    if number.tolerance is None:
-        return "", "", text
     if abs(difference) <= number.tolerance:
         return "met", remark, text
     good = number.ranked and number.metric in (HIGHER_IS_BETTER if difference > 0 else LOWER_IS_BETTER)
@@ -191,6 +186,8 @@ def remarks(study: Study, record: Any, members: Sequence[Member]) -> str:
         "worse than the mean image": sum(m["final"]["mse"] > 1.001 * mean_mse for m in alive),
     }
     found = [f"{count} of {len(members)} {what}" for what, count in counts.items() if count]
+    if members and all(at(m, "beta") == 0 for m in members):
+        found.append("KL not trained")
     epochs = min((reached(m) for m in alive), default=study.epochs)
     if epochs < study.epochs:
         found.insert(0, f"{epochs} of {study.epochs} epochs")

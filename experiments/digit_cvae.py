@@ -2,14 +2,14 @@
 
 source      document 001: 794-200-20 and 30-200-784, squared error, Adam 1e-3, batch 128, 40 epochs
 expected    train loss 29.78 on MNIST at epoch 40, with the document's mistake
-run time    about 3 min for both studies with 3 seeds each on 2 CPU cores, 0.6 s a member and epoch
+run time    about 3 min for both studies with 3 seeds each on 2 idle CPU cores, 0.6 s a member and epoch
 command     python -m experiments.digit_cvae
 """
 
 import sys
 
 from experiments.command import main
-from experiments.study import Experiment, Number, Picture, Study
+from experiments.study import FIRST_EPOCH, Experiment, Number, Picture, Study
 from jaxvae.config import Config
 from jaxvae.flags import SweepFlags
 
@@ -31,7 +31,7 @@ EXPERIMENT = Experiment(
             SWEEP,
             Config(architecture="mlp_200", conditional=True, noise="log_std_mixup"),
             numbers=(
-                Number(48.95, epoch=1, tolerance=None),
+                Number(48.95, epoch=1, tolerance=FIRST_EPOCH),
                 Number(31.20, epoch=10),
                 Number(30.37, epoch=20),
                 Number(29.78, epoch=40),

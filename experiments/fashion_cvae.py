@@ -2,7 +2,7 @@
 
 source      document 002: MLP 794-512-64 and conv 11-32-64, 4x4, stride 2, z = 64, 50 epochs of Fashion-MNIST
 expected    equal quality at 2.8 M against 3.5 M; the document prints no loss
-run time    about 23 min for both studies with 3 seeds each on 2 CPU cores, 1.6 s (MLP) and 7.7 s a member and epoch
+run time    about 23 min for both studies with 3 seeds each on 2 idle CPU cores, 1.6 s (MLP) and 7.7 s an epoch
 command     python -m experiments.fashion_cvae
 """
 
@@ -40,8 +40,8 @@ EXPERIMENT = Experiment(
             Config(architecture="conv_32_64", **SETTINGS),
             DATA,
             numbers=(Number(708_545, "parameters", tolerance=0.0), Number(2.8, "mebibytes", tolerance=0.04)),
-            note="Whether conv equals MLP: its loss is equal or a little lower (by 0.7 nats of 237, of three "
-            "seeds each every one), its images are closer (MSE 8 % lower, SSIM 0.695 against 0.671), and it uses "
+            note="Whether conv equals MLP: its loss is a little lower (0.7 nats of 237, in every one of three "
+            "seeds), its images are closer (MSE 8 % lower, SSIM 0.695 against 0.671), and it uses "
             "twice as many of the 64 latents, with 22 % fewer parameters and at five times the time per epoch.",
         ),
     ),

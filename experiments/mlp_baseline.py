@@ -2,14 +2,14 @@
 
 source      document 004: 784-400-20 and back, Bernoulli, Adam 1e-3, batch 128, 100 epochs
 expected    train loss on MNIST at epoch 100: 100.56 = 75.25 (cross-entropy) + 25.31 (KL)
-run time    about 11 min for both studies with 3 seeds each on 2 CPU cores, 1.1 s a member and epoch
+run time    about 11 min for both studies with 3 seeds each on 2 idle CPU cores, 1.1 s a member and epoch
 command     python -m experiments.mlp_baseline
 """
 
 import sys
 
 from experiments.command import main
-from experiments.study import Experiment, Number, Picture, Study
+from experiments.study import FIRST_EPOCH, Experiment, Number, Picture, Study
 from jaxvae.config import Config
 from jaxvae.flags import SweepFlags
 
@@ -37,7 +37,7 @@ EXPERIMENT = Experiment(
             SWEEP,
             Config(architecture="mlp", reconstruction="bernoulli"),
             numbers=[
-                Number(value, metric, epoch, tolerance=None if epoch == 1 else 0.01)
+                Number(value, metric, epoch, tolerance=FIRST_EPOCH if epoch == 1 else 0.01)
                 for epoch, row in PRINTED.items()
                 for metric, value in zip(("loss", "reconstruction", "kl"), row, strict=True)
             ],
@@ -48,9 +48,9 @@ EXPERIMENT = Experiment(
             "Gaussian initialization",
             SWEEP,
             Config(architecture="mlp", reconstruction="bernoulli", initializer="gaussian"),
-            note="The document names no deviation; N(0, 1 / fan-in) keeps the variance of the signal. It does not "
-            "help: no seed of either leaves a unit unused, and its test loss is 0.24 nats higher, as much as "
-            "seeds differ.",
+            note="The document names no deviation; N(0, 1 / fan-in) keeps the variance of the signal. It starts "
+            "better (a first epoch of 153 nats instead of 164) and ends no better: no seed of either leaves a unit "
+            "unused, and its test loss is 0.24 nats higher, as much as seeds differ.",
         ),
     ),
     pictures=(

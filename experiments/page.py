@@ -21,8 +21,14 @@ standard deviation over the seeds, or one seed where no deviation stands. MSE an
 of Wang et al.'s Gaussian one. The documents' validation images are the test split here.
 
 **met**: our mean is within the tolerance of the document's single run · **better**: outside it, on the good side ·
-**not met** · **impossible as printed**, with the reason. A first epoch has no tolerance, as it depends most on the
-seed. A trace is one line, whatever the number of its epochs.
+**not met** · **impossible as printed**, with the reason. A document's figure is of one run, so tolerances are what runs
+may differ by: 0.5 or 1 % of a loss late in training, 3 % where seeds differ more or the figure is of another metric,
+5 % of an MSE and of every epoch of a trace, 10 % of a first epoch and of document 000, where formula and images are
+unknown, 4 % of a size that is rounded up. A trace is one line, whatever the number of its epochs; its printed values
+are in [printed/](printed/), ours in the records.
+
+A latent is *active* where the variance of its posterior mean over the test images exceeds 0.01 (Burda et al. 2016); a
+member of which none is has *collapsed*.
 """
 
 
@@ -64,7 +70,8 @@ def numbers_of(
     """One experiment: question, printed numbers, results, settings."""
     found = [line.cells for study in experiment.studies for line in every[study.name]]
     final = [row for study in experiment.studies for row in final_rows(study, records.get(study.name))]
-    parts = [f"## {experiment.title}", "", f"`python -m experiments.{experiment.name}` · {experiment.source}", ""]
+    command = f"python -m experiments.{experiment.name} {experiment.flags}".rstrip()
+    parts = [f"## {experiment.title}", "", f"`{command}` · {experiment.source}", ""]
     parts += [experiment.question, ""]
     if found:
         parts += [markdown(HEADER, found), ""]

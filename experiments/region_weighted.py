@@ -3,7 +3,7 @@
 source      document 000: CVAE(3, 64, z, classes), a loss with coefficients for white and black regions of the image,
             learning rates 3e-4 to 5e-5, batch 64 (235 steps an epoch) or 128, 150 to 500 epochs
 expected    sum losses 130.1 and 71.3; mean losses 0.01371, 0.01789, 0.02734, 0.02915
-run time    3.3 s a member and epoch on 2 CPU cores: about 1 h 40 min for all six settings, for each seed
+run time    3.3 s a member and epoch on 2 idle CPU cores: about 1 h 40 min for all six settings, for each seed
 command     python -m experiments.region_weighted
 """
 
@@ -16,8 +16,8 @@ from jaxvae.flags import DataFlags, SweepFlags
 
 DATA = DataFlags(dataset="mnist", limit=15_000, rgb=True)
 WHY = {
-    "mean_loss": "the document does not print its formula",
-    "loss": "the document prints neither its formula nor its epoch; ours passes it within the first",
+    "mean_loss": "neither its images nor its formula are known",
+    "loss": "one batch of the document's last epoch; neither its images nor its formula are known",
 }
 
 
@@ -52,7 +52,7 @@ def setting(
         Number(loss, metric, at={"beta": beta, "learning_rate": rate}, tolerance=0.1, why=WHY[metric], ranked=False)
         for loss, beta, rate in zip(losses, betas, rates, strict=True)
     ]
-    single = f"beta {betas[0]:g}, rate {rates[0]:g}, " if len(rates) == 1 else ""
+    single = f"beta {betas[0]:g}, lr {rates[0]:g}, " if len(rates) == 1 else ""
     title += f": z {z}, batch {batch}, {single}white {white:g} above {threshold:g}, black {black:g}"
     return Study(name, title, sweep, model, DATA, numbers=numbers)
 
@@ -63,8 +63,8 @@ EXPERIMENT = Experiment(
     source="document 000, six settings",
     question="A reconstruction loss that weighs strokes against background. The document is six cells of settings, "
     "each with a loss: one called a sum, one that must be, and four small ones that we take for means; two are of "
-    "step 220 of an epoch's 235, the others' place is not said. Ours are means over the last epoch. It leaves open "
-    "the images, the number of classes, the layers, the optimizer, the loss's formula, what its means run over, "
+    "step 220 of the last epoch's 235, the others' place is not said. Ours are means over the last epoch. It leaves "
+    "open the images, the number of classes, the layers, the optimizer, the loss's formula, what its means run over, "
     "whether a pixel's region is judged by channel, and in the image or in its reconstruction. Chosen here: the first "
     "15,000 MNIST images, which make its 235 steps of 64, in three equal channels, ten classes; 64 read as the width "
     "and 32 or 16 as the latents; convolutions 3-64-64, 3x3, stride 2, and back; Adam; squared error times the weight "

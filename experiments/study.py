@@ -14,6 +14,8 @@ from typing import Any, Literal
 from jaxvae.config import Config
 from jaxvae.flags import SCALARS, DataFlags, Flags, RunFlags, SweepFlags, to_json
 
+FIRST_EPOCH = 0.1
+"""Tolerance of a first epoch's figures, which depend most on the seed."""
 DIGITS = 1500
 """Training images of the embedded digits: the largest batch there."""
 
@@ -30,7 +32,7 @@ class Number:
     epoch: int | None = None  # None: the last
     split: Literal["train", "test"] = "train"
     at: Mapping[str, float] = field(default_factory=dict)  # which members: {"beta": 3.0}; empty for all
-    tolerance: float | None = 0.03  # relative; None: for information, such as a first epoch, which depends on the seed
+    tolerance: float = 0.03  # relative
     impossible: str = ""  # why it cannot be as printed
     why: str = ""  # why ours is another, where it is
     ranked: bool = True  # False: a lower loss is no better, only another
@@ -80,6 +82,7 @@ class Experiment:
     pictures: Sequence[Picture] = ()
     analysis: Analysis | None = None
     analysis_picture: str = ""  # file that the analysis makes, for the comparison
+    flags: str = ""  # that its command needs for what the comparison shows
 
 
 @dataclass(frozen=True)
