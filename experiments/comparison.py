@@ -195,11 +195,16 @@ def remarks(study: Study, record: Any, members: Sequence[Member]) -> str:
 
 
 def spread(ours: np.ndarray) -> str:
-    """Mean and deviation over the seeds, four digits of the mean or one more than the deviation needs."""
+    """Mean and deviation over the seeds, four digits of the mean or one more than the deviation needs.
+
+    Powers of ten from a million on.
+    """
     finite = ours[np.isfinite(ours)]
     if not finite.size:
         return "–"
     mean = float(np.mean(finite))
+    if abs(mean) >= 1e6:
+        return f"{mean:.1e} ± {np.std(finite, ddof=1):.1e}" if finite.size > 1 else f"{mean:.1e}"
     digits = min(5, max(0, 3 - leading_digit(mean))) if mean else 2
     if finite.size == 1:
         return f"{mean:.{digits}f}"

@@ -34,12 +34,13 @@ def results_table(history: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 def spread(rows: Sequence[Row], name: str, digits: int) -> str:
-    """Mean, and the sample's standard deviation where there are several values."""
+    """Mean, and the sample's standard deviation where there are several values; powers of ten from a million on."""
     values = [float(row[name]) for row in rows]
     if not values:
         return "-"
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{deviation}"
+    style = f".{digits}f" if max(map(abs, values)) < 1e6 else ".2e"
+    deviation = f" ± {np.std(values, ddof=1):{style}}" if len(values) > 1 else ""
+    return f"{np.mean(values):{style}}{deviation}"
 
 
 def remarks(test: Sequence[Row], count: int) -> str:

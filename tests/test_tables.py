@@ -38,7 +38,9 @@ def test_nobody_left():
     assert row[-1] == "1 of 1 diverged"
 
 
-@pytest.mark.parametrize(("values", "text"), [([], "-"), ([1.0], "1.0"), ([1.0, 3.0], "2.0 ± 1.4")])
+@pytest.mark.parametrize(
+    ("values", "text"), [([], "-"), ([1.0], "1.0"), ([1.0, 3.0], "2.0 ± 1.4"), ([1e9, 3e9], "2.00e+09 ± 1.41e+09")]
+)
 def test_spread(values, text):
     assert spread([{"x": value} for value in values], "x", 1) == text
 

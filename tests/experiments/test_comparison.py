@@ -181,6 +181,8 @@ def test_other_data_gets_no_verdict(dataset):
         ([12345.6], "12346"),
         ([101.70, 101.74], "101.72 ± 0.03"),  # as many digits as the deviation needs
         ([1.0, 1.0], "1.000 ± 0.000"),
+        ([1e9, 3e9], "2.0e+09 ± 1.4e+09"),
+        ([2e9], "2.0e+09"),
     ],
 )
 def test_spread(ours, text):
