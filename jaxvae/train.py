@@ -81,12 +81,12 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
 
 
 def default_part(model: VAE) -> int | None:
-    """How many examples to work through at a time: 32 where convolutions are matrix products on a CPU, else all (None).
+    """How many examples to work through at a time: 64 where convolutions are matrix products on a CPU, else all (None).
 
-    The patches that are multiplied are many times a feature map; those of 32 images stay in a core's cache. A dense
-    layer has none, and weights that are better read once.
+    The patches that are multiplied are many times a feature map; those of 64 images stay near a core. A dense layer
+    has none, and weights that are better read once.
     """
-    return 32 if multiplies_patches(model) and jax.default_backend() == "cpu" else None
+    return 64 if multiplies_patches(model) and jax.default_backend() == "cpu" else None
 
 
 def in_parts(x: Array, part: int) -> Array:

@@ -142,7 +142,7 @@ def test_parts_add_up_to_the_whole_batch(model, size, padding, part):
 @pytest.mark.parametrize(
     ("architecture", "lowering", "backend", "part"),
     [
-        ("conv", "gemm", "cpu", 32),
+        ("conv", "gemm", "cpu", 64),
         ("conv", "native", "cpu", None),
         ("mlp", "gemm", "cpu", None),
         ("conv", "gemm", "gpu", None),
@@ -154,7 +154,7 @@ def test_only_products_of_patches_on_a_cpu_are_worked_through_in_parts(
     model = build_model(Config(architecture=architecture, lowering=lowering), (28, 28, 1), 10)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert default_part(model) == part
-    assert default_batch_size(model) == (50 if part else 500)
+    assert default_batch_size(model) == (64 if part else 500)
 
 
 def test_in_parts_keeps_the_order_and_gives_the_rest_no_weight():

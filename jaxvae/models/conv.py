@@ -27,8 +27,8 @@ class ConvEncoder(nn.Module):
         """Encode an image; a condition [K] joins its channels, constant over the image."""
         x = image
         for features, stride in zip(self.channels, self.strides, strict=True):
-            layer = Conv(features, self.kernel_size, stride, PADDING, self.initializer, self.lowering)
-            x = self.activation(layer(x, condition))
+            layer = Conv(features, self.kernel_size, stride, PADDING, self.initializer, self.lowering, self.activation)
+            x = layer(x, condition)
             condition = None
         if self.attention_heads:
             x = AttentionBlock(self.attention_heads, self.initializer)(x)
@@ -68,8 +68,8 @@ class ConvDecoder(nn.Module):
             missing = [n - ((m - 1) * stride - 2 * PADDING + k) for n, m in zip(size, x.shape[-3:-1], strict=True)]
             if len(set(missing)) > 1:
                 raise ValueError(f"rows and columns of {self.image_shape} need different output padding: {missing}")
-            x = x if layer == 0 else self.activation(x)
-            x = ConvTranspose(features, k, stride, PADDING, missing[0], self.initializer, self.lowering)(x)
+            activation = self.activation if layer < len(larger) - 1 else None
+            x = ConvTranspose(features, k, stride, PADDING, missing[0], self.initializer, self.lowering, activation)(x)
         return x
 
 

@@ -3,6 +3,9 @@
 All of them take any number of leading axes, so a model written for one example needs no batch axis. A `condition`, such
 as a one-hot label, enters a Dense layer as further inputs and a convolution as further channels that are constant over
 the image; both are computed without building the longer input, and share its parameters and results.
+
+Give a convolution its activation rather than applying it to the result: on a CPU this keeps the maps of consecutive
+layers as their lowering has them.
 """
 
 from collections.abc import Callable
@@ -50,7 +53,10 @@ class Dense(nn.Module):
 
 
 class Conv(nn.Module):
-    """A square convolution; [..., H, W, C] and condition [..., K] -> [..., (H + 2p - k) // s + 1, ..., features]."""
+    """A square convolution and its activation.
+
+    [..., H, W, C] and condition [..., K] -> [..., (H + 2p - k) // s + 1, ..., features].
+    """
 
     features: int
     kernel_size: int = 3
@@ -58,6 +64,7 @@ class Conv(nn.Module):
     padding: int = 1
     initializer: Initializer = "torch"
     lowering: Lowering = "native"
+    activation: Activation | None = None
 
     @nn.compact
     def __call__(self, x: Array, condition: Array | None = None) -> Array:
@@ -67,17 +74,19 @@ class Conv(nn.Module):
         fan_in = self.kernel_size**2 * shape[2]
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), shape)
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
-        geometry = {"stride": self.stride, "padding": self.padding}
-        image = lower.conv(x, kernel[:, :, :channels], **geometry, lowering=self.lowering)
+        settings = {"stride": self.stride, "padding": self.padding, "lowering": self.lowering}
+        maps = lower.conv(lower.enter(x, self.lowering), kernel[:, :, :channels], **settings)
         if condition is not None:
-            image = image + lower.conv_constant(condition, kernel[:, :, channels:], size=x.shape[-3:-1], **geometry)
-        return add_bias(image, bias)
+            constant = condition.reshape(-1, condition.shape[-1])
+            maps = maps + lower.conv_constant(constant, kernel[:, :, channels:], size=x.shape[-3:-1], **settings)
+        return finish(maps, bias, self.activation, self.lowering, x.shape[:-3])
 
 
 class ConvTranspose(nn.Module):
-    """A square transposed convolution; [..., H, W, C] -> [..., (H - 1) s - 2p + k + output_padding, ..., features].
+    """A square transposed convolution and its activation.
 
-    The fan-in of its initialization is k * k * features, as in PyTorch.
+    [..., H, W, C] -> [..., (H - 1) s - 2p + k + output_padding, ..., features]. The fan-in of its initialization is
+    k * k * features, as in PyTorch.
     """
 
     features: int
@@ -87,6 +96,7 @@ class ConvTranspose(nn.Module):
     output_padding: int = 0
     initializer: Initializer = "torch"
     lowering: Lowering = "native"
+    activation: Activation | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -95,15 +105,23 @@ class ConvTranspose(nn.Module):
         fan_in = self.kernel_size**2 * self.features
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), shape)
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
-        image = lower.conv_transpose(
-            x,
+        maps = lower.conv_transpose(
+            lower.enter(x, self.lowering),
             kernel,
             stride=self.stride,
             padding=self.padding,
             output_padding=self.output_padding,
             lowering=self.lowering,
         )
-        return add_bias(image, bias)
+        return finish(maps, bias, self.activation, self.lowering, x.shape[:-3])
+
+
+def finish(
+    maps: Array, bias: Array, activation: Activation | None, lowering: Lowering, leading: tuple[int, ...]
+) -> Array:
+    """What follows a convolution: bias, activation, and the way back to images [*leading, H, W, C]."""
+    maps = maps + lower.per_channel(bias, lowering)
+    return lower.leave(maps if activation is None else activation(maps), lowering, leading)
 
 
 def width(condition: Array | None) -> int:
