@@ -81,7 +81,7 @@ def set_title(axes: Axes, name: str, color: str) -> None:
 def title_height(names: Iterable[str]) -> float:
     """Inches that the highest of these names takes as a panel's title, beyond one line."""
     lines = max((title_lines(name).count("\n") for name in names), default=0)
-    return 0.1 + 0.21 * lines if lines else 0.0
+    return 0.1 + 0.3 * lines if lines else 0.0
 
 
 def lower_legend(figure: Figure, handles: Sequence[Artist]) -> None:
