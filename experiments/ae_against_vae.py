@@ -3,7 +3,7 @@
 source      document 000, t-SNE of both latent spaces, and what it says of clusters, holes and smoothness
 expected    no figures; in words: the autoencoder's classes form tight clusters with holes between them, the VAE's a
             continuous cloud without; samples of the prior decode well in the VAE only; lines decode more smoothly there
-run time    about 14 min for both studies with 3 seeds each on 2 idle CPU cores, 4.7 s a member and epoch, and 2 min
+run time    about 14 min for both studies with 3 seeds each on 2 idle CPU cores, 3.9 s a member and epoch, and 2 min
             of analysis
 command     python -m experiments.ae_against_vae
 """

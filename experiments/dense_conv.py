@@ -3,7 +3,7 @@
 source      document 001: dense 784-256-128-20 (476,216 parameters) and conv 1-6-16-4 (826,424), each with cross-entropy
             and squared error, Adam 1e-3, batch 128, 20 epochs
 expected    conv, squared error: train loss 28.28 on MNIST at epoch 20; the document prints no other loss
-run time    about 11 min for the four studies with 3 seeds each on 2 idle CPU cores, 4.7 s (conv) and 0.9 s an epoch
+run time    about 10 min for the four studies with 3 seeds each on 2 idle CPU cores, 3.9 s (conv) and 0.9 s an epoch
 command     python -m experiments.dense_conv
 """
 

@@ -2,7 +2,7 @@
 
 source      document 001: conv VAE, squared error, z = 2, Adam 1e-3, batch 128; 20 epochs at beta 1, 15 at 3, 8 and 16
 expected    train loss on MNIST: beta 1: 35.73, beta 3: 45.03, beta 8: 52.76, beta 16: 52.75
-run time    about 15 min for both studies with 3 seeds each on 2 idle CPU cores, 4.7 s a member and epoch
+run time    about 13 min for both studies with 3 seeds each on 2 idle CPU cores, 3.9 s a member and epoch
 command     python -m experiments.latent_plane
 """
 
