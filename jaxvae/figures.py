@@ -201,7 +201,7 @@ def scatter_figure(sweep: Sweep, shown: list[Shown]) -> NamedFigure:
     return NamedFigure(
         "latent_scatter",
         "The latent plane by class",
-        "Posterior means of the test images; dashed, the circles that hold half and 95 % of the prior.",
+        "Where the encoder puts each class.",
         plots.scatter(
             {s.label: s.mean for s in shown},
             sweep.test.label,

@@ -1,6 +1,5 @@
 """Both lowerings against each other and against sums written out by hand, values and gradients, in float64."""
 
-import re
 from functools import partial
 
 import jax
@@ -166,29 +165,8 @@ def test_leave_is_the_inverse_of_enter(form, leading):
     np.testing.assert_array_equal(leave(maps, form, leading), image)
     bias = jnp.arange(2.0)
     np.testing.assert_array_equal(
-        leave(maps + per_channel(bias, form), form, leading), np.asarray(image) + np.arange(2.0)
+        leave(maps + per_channel(bias, form), form, leading), np.asarray(image) + np.asarray(bias)
     )
-
-
-def test_consecutive_layers_leave_nothing_to_transpose():
-    """What one layer leaves the next enters: the program transposes only the first image and the last map."""
-
-    def two_layers(x, w, inside):
-        for _ in range(2):
-            maps = conv(enter(x, "gemm"), w, stride=1, padding=1, lowering="gemm")
-            x = (
-                leave(jax.nn.relu(maps), "gemm", x.shape[:1])
-                if inside
-                else jax.nn.relu(leave(maps, "gemm", x.shape[:1]))
-            )
-        return x
-
-    def transposed(inside):
-        x, w = jnp.zeros((8, 6, 6, 3)), jnp.zeros((3, 3, 3, 3))
-        text = jax.jit(two_layers, static_argnums=2).lower(x, w, inside).compile().as_text()
-        return len(re.findall(r" (?:transpose|copy)\(f32\[(?!3,27)", text))
-
-    assert transposed(inside=True) <= 2
 
 
 def test_vmapped_gemm_under_scan_gives_the_native_gradient():
