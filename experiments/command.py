@@ -92,7 +92,7 @@ def write_page(experiment: Experiment, studies: list[Study], folder: Path) -> No
 
     records = {study.name: record_of(study, folder / study.name) for study in studies}
     printed = [line.cells for study in studies for line in comparison.lines(study, records[study.name])]
-    sections: list[Section] = [*tables(studies, records, printed), curves(studies, records, folder)]
+    sections: list[Section] = [*tables(experiment, studies, records, printed), curves(studies, records, folder)]
     if experiment.analysis is not None:
         found, numbers = experiment.analysis({study.name: [folder / study.name] for study in studies}, folder)
         sections += found
@@ -109,14 +109,16 @@ def write_page(experiment: Experiment, studies: list[Study], folder: Path) -> No
         print_table(comparison.HEADER, printed, sys.stdout)
 
 
-def tables(studies: list[Study], records: dict[str, Any], printed: list[tuple[str, ...]]) -> list[Any]:
-    """The document's numbers beside ours, and ours after the last epoch."""
+def tables(
+    experiment: Experiment, studies: list[Study], records: dict[str, Any], printed: list[tuple[str, ...]]
+) -> list[Any]:
+    """The document's numbers beside ours, and our results."""
     from experiments import comparison
+    from experiments.page import results
     from jaxvae.report import Section, Table
 
-    final = [row for study in studies for row in comparison.final_rows(study, records[study.name])]
-    caption = "Test split after the last epoch; mean ± deviation over the seeds that are alive."
-    sections = [Section("Results", [Table(comparison.FINAL_HEADER, final, caption)])]
+    found = results(studies, records, experiment.results)
+    sections = [Section("Results", [Table(header, rows, caption) for caption, header, rows in found])]
     if printed:
         note = "Ours: mean ± deviation over the seeds. " + comparison.VERDICTS
         sections.insert(0, Section("Beside the document", [Table(comparison.HEADER, printed, note)]))

@@ -18,11 +18,11 @@ FINAL_HEADER = (
 FINAL_METRICS = ("mse", "ssim", "sampled_mse", "sampled_ssim", "sampled_ssim_uniform", "active_units")
 VERDICTS = "Met: our mean is within the tolerance of the document's single run; better: outside, on the good side."
 JUDGEMENTS = ("met", "better", "not met", "impossible as printed")
-LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse", "diverged")
+LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse")
 HIGHER_IS_BETTER = ("ssim", "sampled_ssim", "sampled_ssim_uniform")
 NAMES = {
     **{"sampled_mse": "MSE, sampled", "sampled_ssim": "SSIM, sampled"},
-    **{"sampled_ssim_uniform": "SSIM, uniform, sampled", "diverged": "seeds that diverge"},
+    "sampled_ssim_uniform": "SSIM, uniform, sampled",
     **{"kl": "KL", "mebibytes": "size, MiB"},
 }
 MEAN_IMAGE_MSE = {"mnist": 0.067470, "fashion_mnist": 0.086641, "digits": 0.042428}
@@ -60,14 +60,14 @@ def line(study: Study, number: Number, record: Mapping[str, Any] | None) -> Line
         word, remark, epoch = "short run", number.why, f"{epochs} of {study.epochs}"
     varied = [name for name, flag in SCALARS.items() if len(set(getattr(study.sweep, flag))) > 1]
     where = ", ".join(member_label(number.at, [name]) for name in number.at if name in varied)
-    split = "" if of_the_model or "sampled" in number.metric or number.metric == "diverged" else f"{number.split} "
+    split = "" if of_the_model or "sampled" in number.metric else f"{number.split} "
     cells = (
         study.title,
         where,
         epoch,
         split + NAMES.get(number.metric, number.metric),
         *shown(number, study, ours),
-        "" if number.metric == "diverged" else difference,
+        difference,
         "" if word == "short run" else f"{100 * number.tolerance:g}%",
         word + f": {remark}" * bool(remark),
     )
@@ -78,9 +78,7 @@ def shown(number: Number, study: Study, ours: np.ndarray) -> tuple[str, str]:
     """The document's figure, and ours."""
     if number.metric == "parameters":
         return f"{number.value:,.0f}", f"{ours[0]:,.0f}" if ours.size else "–"
-    if number.metric == "diverged":
-        return number.says, f"{ours.sum():.0f} of {ours.size}" if ours.size else "–"
-    return number.says or f"{number.value:.6g}", spread(ours) + other_convention(number, study, ours)
+    return f"{number.value:.6g}", spread(ours) + other_convention(number, study, ours)
 
 
 def verdict(number: Number, ours: np.ndarray) -> tuple[str, str, str]:
@@ -177,7 +175,7 @@ def column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 
 
 def remarks(study: Study, record: Any, members: Sequence[Member]) -> str:
-    """What means hide, and runs that are shorter than the full length."""
+    """What means hide, seeds that are still missing, and runs that are shorter than the full length."""
     alive = [m for m in members if m["final"]["alive"]]
     mean_mse = MEAN_IMAGE_MSE[record["runs"][-1]["dataset"]["name"]]
     counts = {
@@ -188,6 +186,9 @@ def remarks(study: Study, record: Any, members: Sequence[Member]) -> str:
     found = [f"{count} of {len(members)} {what}" for what, count in counts.items() if count]
     if members and all(at(m, "beta") == 0 for m in members):
         found.append("KL not trained")
+    seeds = {m["seed"] for m in members}
+    if seeds < set(study.sweep.seeds):
+        found.insert(0, f"{len(seeds)} of {len(study.sweep.seeds)} seeds")
     epochs = min((reached(m) for m in alive), default=study.epochs)
     if epochs < study.epochs:
         found.insert(0, f"{epochs} of {study.epochs} epochs")
@@ -220,14 +221,17 @@ def leading_digit(value: float) -> int:
 
 
 def curve_rows(studies: Sequence[Study], records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every epoch of every member as rows for a figure, labelled by study and, where members differ, by scalars."""
+    """Every epoch of every member as rows for a figure, labelled by what differs: study, scalars."""
     rows = []
     for study in studies:
         members = records[study.name]["members"]
         names = varying([m["hparams"] for m in members], list(SCALARS))
         several = len({tuple(m["hparams"][name] for name in names) for m in members}) > 1
         for number, member in enumerate(members):
-            label = study.title + (f", {member_label(member['hparams'], names)}" if several else "")
+            scalars = member_label(member["hparams"], names) if several else ""
+            label = (
+                ", ".join(part for part in (study.title if len(studies) > 1 else "", scalars) if part) or study.title
+            )
             for split in ("train", "test"):
                 for epoch, terms in enumerate(zip(*member[split].values(), strict=True), 1):
                     named = {k: np.nan if v is None else v for k, v in zip(member[split], terms, strict=True)}

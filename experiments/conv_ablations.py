@@ -13,23 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from experiments.command import main
-from experiments.study import Experiment, Number, Picture, Study
+from experiments.study import Experiment, Failure, Number, Picture, Study
 from jaxvae.config import Architecture, Config
-from jaxvae.flags import DataFlags, SweepFlags
+from jaxvae.flags import SweepFlags
 
 SWEEP = SweepFlags(betas=(1.0,), learning_rates=(5e-3,), variances=(0.5,), seeds=(0, 1, 2), epochs=50, batch_size=1024)
 COMMON = {"learning_rate": 5e-3, "variance": 0.5, "warmup_steps": 0.0}
 STABLE = {"variance": 0.2, "warmup_steps": 200.0}
-"""Where the document's training fails, ours: the variance that is best, and first steps too small to do harm."""
+"""Where the document's training fails, ours: the smallest variance that it tried, and small first steps."""
 POINTS = (
     *({"variance": variance} for variance in (0.5, 0.25, 0.22, 0.2)),
     *({"learning_rate": rate} for rate in (1e-3, 6e-3)),
     STABLE,
     {"learning_rate": 6e-3, **STABLE},
-)
-STARTS = (
-    *({"learning_rate": rate} for rate in (5e-3, 1e-2, 2e-2, 4e-2)),
-    {"learning_rate": 4e-2, "warmup_steps": 200.0},
 )
 
 
@@ -44,20 +40,10 @@ def quality(
     )
 
 
-def fails(says: str, **at: float) -> tuple[Number, ...]:
-    """A setting at which the document's training failed, and `STABLE` in its place, beside the document's best row."""
-    best = {"at": {**COMMON, **at, **STABLE}, "split": "test", "tolerance": 0.0}
-    return (
-        Number(1.0, "diverged", at={**COMMON, **at}, tolerance=0.0, says=says),
-        Number(0.8551, "sampled_ssim_uniform", says="0.8551, its best", **best),
-        Number(0.01275, "sampled_mse", says="0.01275, its best", **best),
-    )
-
-
-def starts(name: str, title: str, note: str = "", **model) -> Study:
-    """The first 12 steps of five seeds, at the document's learning rate and up to eight times that."""
-    sweep = replace(SWEEP, seeds=(0, 1, 2, 3, 4), epochs=1).at_points(STARTS)
-    return Study(name, title, sweep, Config(**model), DataFlags(dataset="mnist", limit=12 * 1024), note=note)
+def fails(says: str, **at: float) -> Failure:
+    """A setting at which the document's training fails, and `STABLE` in its place."""
+    here = {**COMMON, **at}
+    return Failure(says, here, {**here, **STABLE}, best=(0.8551, 0.01275))
 
 
 def ablation(
@@ -67,12 +53,15 @@ def ablation(
     architecture: Architecture = "leaky_conv",
     latent_dim: int = 20,
     note: str = "",
+    failures: Sequence[Failure] = (),
     points: Sequence[Mapping[str, float]] = ({},),
     **sweep,
 ) -> Study:
     """A study that differs from the document's setting, at var 0.5, in what is named."""
     model = Config(architecture=architecture, latent_dim=latent_dim)
-    return Study(name, title, replace(SWEEP, **sweep).at_points(points), model, numbers=numbers, note=note)
+    return Study(
+        name, title, replace(SWEEP, **sweep).at_points(points), model, numbers=numbers, failures=failures, note=note
+    )
 
 
 EXPERIMENT = Experiment(
@@ -84,9 +73,10 @@ EXPERIMENT = Experiment(
     "and settings; Adam, 3x3 kernels, stride 2, the slope 0.01, no activation after the decoder's dense layer, 32-64 "
     "for two layers, a fourth layer of 256 channels, the fully connected widths 512-256, and one-head residual "
     "attention with learned positions on the smallest feature map of encoder and decoder are ours. Its `grade: 10` "
-    "could be anything and is left out. It does not say what its SSIM and MSE are of: for var 0.25, the one row with "
-    "losses beside them, decoded posterior samples and scikit-image's default window give its figures, decoded means "
-    "or the Gaussian window do not, so that is what is compared.",
+    "could be anything and is left out. It does not say what its SSIM and MSE are of. The MSE is that of decoded "
+    "posterior samples: decoded means have one that is lower by a third, fully connected by a sixth. The SSIM of such "
+    "samples is 5 % below the document's with the Gaussian window, at var 0.5, with two layers and fully connected, "
+    "and 1 % with scikit-image's default window, which is compared.",
     studies=(
         Study(
             "leaky_conv",
@@ -103,7 +93,6 @@ EXPERIMENT = Experiment(
                 *quality(0.8504, 0.01335, variance=0.25),
                 *quality(0.7854, 0.01890),
                 *quality(0.8551, 0.01275, variance=0.22),
-                *fails("exploded", variance=0.2),
                 *quality(
                     0.7824,
                     0.11205,
@@ -111,11 +100,14 @@ EXPERIMENT = Experiment(
                     impossible_mse="an MSE worse than the mean image's 0.0675 does not go with an SSIM of 0.78",
                 ),
                 *quality(0.7810, 0.01927, learning_rate=6e-3),
-                *fails("oscillated, perhaps", learning_rate=6e-3),
             ),
-            note="The document's tables of var and of the learning rate. Where its training failed (var 0.2, batch "
-            "512, four layers, perhaps rate 6e-3), beside it: the seeds of ours that diverge at its settings, and the "
-            "same configuration at var 0.2 with a rate that rises over 200 steps, against the document's best row.",
+            failures=(
+                fails("the loss explodes", variance=0.2),
+                fails("SSIM 0.7810, MSE 0.01927; perhaps oscillates", learning_rate=6e-3),
+            ),
+            note="The document's tables of var and of the learning rate. Its explosion at var 0.2 was not met: no seed "
+            "of ours diverges at any setting of the document, and the warm-up makes no difference beyond that between "
+            "seeds. For what it takes to make the training fail, see the next experiment.",
         ),
         ablation(
             "leaky_conv_batch_512",
@@ -125,7 +117,7 @@ EXPERIMENT = Experiment(
                 0.01900,
                 impossible_ssim="an SSIM of 0.24 does not go with an MSE of 0.019, which has 0.78 elsewhere",
             ),
-            *fails("prone to explode"),
+            failures=(fails("SSIM 0.2422, MSE 0.01900; prone to explode"),),
             points=({}, STABLE),
             batch_size=512,
         ),
@@ -133,8 +125,8 @@ EXPERIMENT = Experiment(
         ablation(
             "leaky_conv_4_layers",
             "4 layers",
-            *quality(0.0345, 0.16805, why="the document's training died, worse than the mean image"),
-            *fails("died"),
+            *quality(0.0345, 0.16805, why="the document's net is worse than the mean image, MSE 0.0675"),
+            failures=(fails("SSIM 0.0345, MSE 0.16805; a sharp drop"),),
             architecture="leaky_conv_4",
             points=({}, STABLE),
         ),
@@ -150,22 +142,6 @@ EXPERIMENT = Experiment(
         ablation(
             "leaky_conv_attention", "self-attention", *quality(0.7713, 0.02010), architecture="leaky_conv_attention"
         ),
-        starts("starts_bounded", "first steps, 3 layers, log-variance bounded", architecture="leaky_conv"),
-        starts(
-            "starts",
-            "first steps, 3 layers, unbounded",
-            architecture="leaky_conv",
-            logvar_bound=1e9,
-            note="Why training fails, found by raising the rate until it does. Adam's first step moves every weight "
-            "by the whole rate, and the KL is exponential in the log-variance. At the document's rate the mean KL of "
-            "the first 12 steps is 3 to 14 nats, a spike that training recovers from; at 4 times the rate it is 40 to "
-            "10,000, at 8 times it overflows in three of five seeds. Four layers are closer to the edge: two of five "
-            "at 4 times, all at 8. With a rate that rises over 200 steps no seed diverges and that KL stays below 5; "
-            "with the log-variance clipped to 30, the default here, a spike stays finite (up to 1e13). The document's "
-            "code and initialization are not known; at its settings no seed of ours fails.",
-        ),
-        starts("starts_4_bounded", "first steps, 4 layers, log-variance bounded", architecture="leaky_conv_4"),
-        starts("starts_4", "first steps, 4 layers, unbounded", architecture="leaky_conv_4", logvar_bound=1e9),
     ),
     pictures=(
         Picture("leaky_conv", "curves", "Loss by epoch."),

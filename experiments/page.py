@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import failures
 from experiments.comparison import FINAL_HEADER, HEADER, JUDGEMENTS, Line, final_rows, lines
 from experiments.record import shortest
-from experiments.study import Experiment, Study
+from experiments.study import Experiment, Results, Study
 
 HEAD = """# The documents' numbers, and ours
 
@@ -16,9 +17,10 @@ full runs on the data set that is named, at the document's settings and length u
 
 Losses are in nats per image: summed over pixels and latent dimensions, averaged over images. Train values are means
 over an epoch, while the model changes, as the documents print them; test values are taken after it. Ours are the mean ±
-standard deviation over the seeds, or one seed where no deviation stands. MSE and SSIM are of decoded posterior means;
-*sampled*, of decoded posterior samples, as in training; *uniform*, with scikit-image's default 7x7 window in the place
-of Wang et al.'s Gaussian one. The documents' validation images are the test split here.
+standard deviation over the seeds, or one seed where no deviation stands; a remark says where seeds are missing. MSE and
+SSIM are of decoded posterior means; *sampled*, of decoded posterior samples, as in training; *uniform*, with
+scikit-image's default 7x7 window in the place of Wang et al.'s Gaussian one. The documents' validation images are the
+test split here.
 
 **met**: our mean is within the tolerance of the document's single run · **better**: outside it, on the good side ·
 **not met** · **impossible as printed**, with the reason. A document's figure is of one run, so tolerances are what runs
@@ -69,19 +71,29 @@ def numbers_of(
 ) -> list[str]:
     """One experiment: question, printed numbers, results, settings."""
     found = [line.cells for study in experiment.studies for line in every[study.name]]
-    final = [row for study in experiment.studies for row in final_rows(study, records.get(study.name))]
     command = f"python -m experiments.{experiment.name} {experiment.flags}".rstrip()
     parts = [f"## {experiment.title}", "", f"`{command}` · {experiment.source}", ""]
     parts += [experiment.question, ""]
     if found:
         parts += [markdown(HEADER, found), ""]
-    if final:
-        parts += ["After the last epoch, on the test split:", "", markdown(FINAL_HEADER, final), ""]
+    for caption, header, rows in results(experiment.studies, records, experiment.results):
+        parts += [caption, "", markdown(header, rows), ""]
     for title, table in tables.items():
         parts += [f"{title}. {table['caption']}", "", markdown(table["header"], table["rows"]), ""]
     parts += [f"- **{study.title}**: {study.note}" for study in experiment.studies if study.note]
     parts += [f"- {line}" for study in experiment.studies for line in provenance(study, records.get(study.name))]
     return [*parts, ""]
+
+
+def results(
+    studies: Sequence[Study], records: Mapping[str, Any], own: Results | None
+) -> list[tuple[str, Sequence[str], Sequence[Sequence[str]]]]:
+    """Captions, headers and rows of our results: the final metrics or the experiment's own table, then failures."""
+    final = [row for study in studies for row in final_rows(study, records.get(study.name))]
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
+    tables = [own(records)] if own else [("After the last epoch, on the test split:", FINAL_HEADER, final)]
+    tables += [(failures.CAPTION, failures.HEADER, failures.rows(studies, records))]
+    return [(caption, header, rows) for caption, header, rows in tables if rows]
 
 
 def pictures_of(experiment: Experiment, root: Path, records: Mapping[str, Any]) -> list[str]:
@@ -108,16 +120,24 @@ def provenance(study: Study, record: Mapping[str, Any] | None) -> list[str]:
     for member in record["members"]:
         run = record["runs"][member["run"]]
         e = run["environment"]
-        source = (str(run["epochs"]), run["dataset"]["name"], e["device"], e["versions"]["jax"], e["commit"])
+        epochs = f"{run['epochs']} epoch{'s' * (run['epochs'] > 1)}"
+        source = (epochs, data_of(run), e["device"], e["versions"]["jax"], e["commit"])
         members_by_source.setdefault(source, []).append(member)
     found = []
     for (epochs, dataset, device, jax, commit), members in members_by_source.items():
         seeds = ", ".join(str(seed) for seed in sorted({m["seed"] for m in members}))
         found.append(
             f"{study.title}: seed{'s' * (',' in seeds)} {seeds}, {len(members)} member{'s' * (len(members) > 1)}, "
-            f"{epochs} epochs of {dataset} on {device}, jax {jax}, commit {commit}"
+            f"{epochs} of {dataset} on {device}, jax {jax}, commit {commit}"
         )
     return found
+
+
+def data_of(run: Mapping[str, Any]) -> str:
+    """The data set of a run, and what was done to it."""
+    flags = run["flags"]["data"]
+    images = f"the first {flags['limit']:,} images of " if flags["limit"] else ""
+    return images + run["dataset"]["name"] + (" in three channels" if flags.get("rgb") else "")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

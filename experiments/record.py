@@ -137,7 +137,6 @@ def is_at(member: Member, point: Mapping[str, float]) -> bool:
 def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
     """Our values of a printed number, one per seed; NaN where it diverged, none where it has not got to its epoch.
 
-    Of the metric `diverged`: 1 where it did, else 0.
     A number without an epoch is of the last one that there is. A member that diverged is frozen at its last finite
     state, so all its numbers are NaN, whatever stands in its curves.
     """
@@ -145,8 +144,6 @@ def values(record: Mapping[str, Any], number: Number) -> np.ndarray:
         return np.array([record["parameters"]], float)
     if number.metric == "mebibytes":
         return np.array([record["parameters"] * 4 / 2**20])
-    if number.metric == "diverged":
-        return np.array([not m["final"]["alive"] for m in record["members"] if is_at(m, number.at)], float)
     if number.metric == "mean_loss":
         return values(record, replace(number, metric="loss")) / VALUES
     members = [m for m in record["members"] if is_at(m, number.at)]

@@ -19,6 +19,7 @@ from experiments import (
     dense_conv,
     digit_cvae,
     fashion_cvae,
+    first_steps,
     latent_plane,
     mlp_baseline,
     region_weighted,
@@ -41,6 +42,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     digit_cvae.EXPERIMENT,
     fashion_cvae.EXPERIMENT,
     conv_ablations.EXPERIMENT,
+    first_steps.EXPERIMENT,
     region_weighted.EXPERIMENT,
     ae_against_vae.EXPERIMENT,
 )
@@ -132,15 +134,26 @@ def folder_name(study: Study, epochs: int, points: Sequence[int], seeds: Sequenc
 
 
 def keep_pictures(study: Study, work: Path, root: Path, *, every: bool) -> None:
-    """Shrink the comparison's pictures from the study's fullest run, if that is here: all, or missing ones."""
+    """Shrink the comparison's pictures of a study: every one, or those that are missing.
+
+    Curves are drawn from the record, which has all seeds, but where the document's stand beside them; other pictures
+    are of the study's fullest run, if that is here.
+    """
+    from experiments import record
+    from experiments.comparison import curve_rows
     from jaxvae import plots
 
-    folder = fullest(work / study.name)
-    if folder is None:
-        return
+    folder, found = fullest(study, work / study.name), record.read(root, study)
     for picture in (p for e in EXPERIMENTS for p in e.pictures if p.study == study.name):
-        source, target = folder / f"{picture.figure}.png", root / f"{study.name}_{picture.figure}.png"
-        if source.exists() and (every or not target.exists()):
+        source = folder / f"{picture.figure}.png" if folder else None
+        target = root / f"{study.name}_{picture.figure}.png"
+        if target.exists() and not every:
+            continue
+        if picture.figure == "curves" and study.trace is None and found:
+            source = work / study.name / "curves.png"
+            source.parent.mkdir(parents=True, exist_ok=True)
+            plots.save(plots.loss_curves(curve_rows([study], {study.name: found}), "label"), source)
+        if source and source.exists():
             target.write_bytes(plots.shrink(source.read_bytes(), PICTURE_WIDTH))
 
 
@@ -201,9 +214,14 @@ def longest(folder: Path) -> dict[Path, int]:
     return dict(sorted(found.items()))
 
 
-def fullest(folder: Path) -> Path | None:
-    """Of the finished runs of all of a study's points, that with the most epochs, and of those the most members."""
-    whole = [(run, summary) for run, summary in finished(folder) if "_points_" not in run.name]
+def fullest(study: Study, folder: Path) -> Path | None:
+    """Of the finished runs that have all of a study's points, that with the most epochs, and of those most members."""
+    from experiments.record import is_at
+
+    def has_all(members: Sequence[dict[str, Any]]) -> bool:
+        return all(any(is_at({"hparams": member}, point) for member in members) for point in study.sweep.points)
+
+    whole = [(run, summary) for run, summary in finished(folder) if has_all(summary["members"])]
     return max(whole, key=lambda run: run[1]["epochs"])[0] if whole else None
 
 

@@ -19,6 +19,8 @@ FIRST_EPOCH = 0.1
 DIGITS = 1500
 """Training images of the embedded digits: the largest batch there."""
 
+Results = Callable[[Mapping[str, Any]], tuple[str, Sequence[str], list[Sequence[str]]]]
+"""Records by the name of their study -> caption, header and rows of a table."""
 Analysis = Callable[[Mapping[str, Sequence[Path]], Path], tuple[list[Any], dict[str, Any]]]
 """(study name -> its run folders, folder for pictures) -> sections for the report, and tables to keep by title."""
 
@@ -36,7 +38,16 @@ class Number:
     impossible: str = ""  # why it cannot be as printed
     why: str = ""  # why ours is another, where it is
     ranked: bool = True  # False: a lower loss is no better, only another
-    says: str = ""  # the document's words, where it has no figure or the figure is not of this row
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A setting at which a document's training fails, and one at which ours trains the same configuration."""
+
+    says: str  # the document's words or figures of it
+    at: Mapping[str, float]  # the document's setting
+    instead: Mapping[str, float]  # ours
+    best: tuple[float, float]  # SSIM and MSE of the document's best row, at any setting
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class Study:
     numbers: Sequence[Number] = ()
     trace: str | None = None  # file in experiments/printed with the document's loss curves, by beta
     trace_why: str = ""  # why ours leaves it, where it does
+    failures: Sequence[Failure] = ()
     layers: Sequence[int] = ()  # the parameters of each layer that the document prints, compared in any order
     note: str = ""  # what the document leaves open and what was chosen, or what came out
 
@@ -80,6 +92,7 @@ class Experiment:
     question: str  # what is asked, and what the documents leave open
     studies: Sequence[Study]
     pictures: Sequence[Picture] = ()
+    results: Results | None = None  # what stands in the place of the final metrics, where these say nothing
     analysis: Analysis | None = None
     analysis_picture: str = ""  # file that the analysis makes, for the comparison
     flags: str = ""  # that its command needs for what the comparison shows

@@ -43,8 +43,15 @@ def build_model(config: Config, image_shape: tuple[int, int, int], num_classes: 
     """The model that `config` names, for images of `image_shape` with labels below `num_classes`."""
     lowering = default_lowering() if config.lowering == "auto" else config.lowering
     encoder, decoder = ARCHITECTURES[config.architecture](image_shape, config.initializer, lowering)
-    classes = num_classes if config.conditional else 0
-    return VAE(encoder, decoder, config.latent_dim, config.initializer, classes, config.noise, config.logvar_bound)
+    return VAE(
+        encoder,
+        decoder,
+        latent_dim=config.latent_dim,
+        initializer=config.initializer,
+        num_classes=num_classes if config.conditional else 0,
+        noise=config.noise,
+        logvar_bound=config.logvar_bound,
+    )
 
 
 class Sweep:

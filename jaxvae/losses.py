@@ -63,7 +63,7 @@ def gaussian_kl_per_dimension(posterior: Posterior) -> Array:
 
     `expm1` keeps it exact near 0, where `exp(logvar) - 1 - logvar` loses every digit and can turn negative.
     """
-    mean, logvar = posterior
+    mean, logvar = map(_float32, posterior)
     return 0.5 * (jnp.square(mean) + jnp.expm1(logvar) - logvar)
 
 
@@ -104,5 +104,5 @@ def _checked(logits: Array, image: Array) -> tuple[Array, Array]:
 
 
 def _float32(x: Array) -> Array:
-    """`x` in float32 at least."""
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+    """`x` in float32 at least; pixels may be bools or integers."""
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)

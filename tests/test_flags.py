@@ -40,6 +40,8 @@ def test_the_command_line_offers_what_there_is():
         (Config, {"initializer": "zero"}, "initializer"),
         (Config, {"member_axis": "pmap"}, "member_axis"),
         (Config, {"lowering": "fft"}, "lowering"),
+        (Config, {"logvar_bound": -1.0}, "logvar_bound is -1.0"),
+        (Config, {"logvar_bound": float("nan")}, "logvar_bound is nan"),
         (Config, {"latent_dim": 0}, "latent_dim is 0; it must lie between 1"),
         (SweepFlags, {"betas": ()}, "betas is empty"),
         (SweepFlags, {"betas": (1.0, -1.0)}, "betas is -1.0"),

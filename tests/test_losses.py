@@ -110,6 +110,21 @@ def test_a_loss_of_bfloat16_images_is_computed_in_float32(name):
     np.testing.assert_array_equal(loss, expected)
 
 
+def test_the_kl_of_a_bfloat16_posterior_is_computed_in_float32():
+    posterior = Posterior(*jnp.asarray(np.random.default_rng(0).normal(size=(2, 20)), jnp.bfloat16))
+    wide = Posterior(*(x.astype(jnp.float32) for x in posterior))
+    assert gaussian_kl(posterior).dtype == jnp.float32
+    np.testing.assert_array_equal(gaussian_kl(posterior), gaussian_kl(wide))
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int32])
+def test_binary_images_may_be_bools_or_integers(name, kind):
+    logits, image = jnp.linspace(-2, 2, 8).reshape(2, 4, 1), jnp.arange(8).reshape(2, 4, 1) % 2
+    loss = RECONSTRUCTIONS[name](logits, image.astype(kind), Hparams())
+    np.testing.assert_array_equal(loss, RECONSTRUCTIONS[name](logits, image.astype(jnp.float32), Hparams()))
+
+
 @pytest.mark.usefixtures("float64")
 def test_bernoulli_derivatives_of_both_arguments_and_orders():
     rng = np.random.default_rng(0)

@@ -43,6 +43,19 @@ def test_points_are_members_side_by_side():
     ]
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("lowering", ["native", "gemm"])
+def test_an_epoch_of_members_side_by_side_lowers_for_accelerators(tiny, platform, lowering):
+    config = Config("conv_32_64", latent_dim=2, conditional=True, member_axis="vmap", lowering=lowering)
+    sweep = Sweep(config, tiny, grid(beta=(1, 2)), batch_size=50)
+    state = sweep.abstract_state()
+    program = train_members.trace(sweep.train_step, state, sweep.train, sweep.train_keys, batch_size=50, chunk=2).lower(
+        lowering_platforms=(platform,)
+    )
+    convolutions = program.as_text().count("stablehlo.convolution")
+    assert (convolutions > 0) == (lowering == "native")
+
+
 def test_grid_refuses_an_unknown_name():
     with pytest.raises(TypeError, match="betta"):
         grid(betta=(1,))

@@ -27,7 +27,15 @@ class ConvEncoder(nn.Module):
         """Encode an image; a condition [K] joins its channels, constant over the image."""
         x = image
         for features, stride in zip(self.channels, self.strides, strict=True):
-            layer = Conv(features, self.kernel_size, stride, PADDING, self.initializer, self.lowering, self.activation)
+            layer = Conv(
+                features,
+                kernel_size=self.kernel_size,
+                stride=stride,
+                padding=PADDING,
+                initializer=self.initializer,
+                lowering=self.lowering,
+                activation=self.activation,
+            )
             x = layer(x, condition)
             condition = None
         if self.attention_heads:
@@ -68,8 +76,17 @@ class ConvDecoder(nn.Module):
             missing = [n - ((m - 1) * stride - 2 * PADDING + k) for n, m in zip(size, x.shape[-3:-1], strict=True)]
             if len(set(missing)) > 1:
                 raise ValueError(f"rows and columns of {self.image_shape} need different output padding: {missing}")
-            activation = self.activation if layer < len(larger) - 1 else None
-            x = ConvTranspose(features, k, stride, PADDING, missing[0], self.initializer, self.lowering, activation)(x)
+            transposed = ConvTranspose(
+                features,
+                kernel_size=k,
+                stride=stride,
+                padding=PADDING,
+                output_padding=missing[0],
+                initializer=self.initializer,
+                lowering=self.lowering,
+                activation=self.activation if layer < len(larger) - 1 else None,
+            )
+            x = transposed(x)
         return x
 
 

@@ -4,8 +4,8 @@ All of them take any number of leading axes, so a model written for one example 
 as a one-hot label, enters a Dense layer as further inputs and a convolution as further channels that are constant over
 the image; both are computed without building the longer input, and share its parameters and results.
 
-Give a convolution its activation rather than applying it to the result: on a CPU this keeps the maps of consecutive
-layers as their lowering has them.
+A convolution works in the type of its kernel, whatever its input's. Give it its activation rather than applying it to
+the result: on a CPU this keeps the maps of consecutive layers as their lowering has them.
 """
 
 from collections.abc import Callable
@@ -75,9 +75,9 @@ class Conv(nn.Module):
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), shape)
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
         settings = {"stride": self.stride, "padding": self.padding, "lowering": self.lowering}
-        maps = lower.conv(lower.enter(x, self.lowering), kernel[:, :, :channels], **settings)
+        maps = lower.conv(lower.enter(x.astype(kernel.dtype), self.lowering), kernel[:, :, :channels], **settings)
         if condition is not None:
-            constant = condition.reshape(-1, condition.shape[-1])
+            constant = condition.reshape(-1, condition.shape[-1]).astype(kernel.dtype)
             maps = maps + lower.conv_constant(constant, kernel[:, :, channels:], size=x.shape[-3:-1], **settings)
         return finish(maps, bias, self.activation, self.lowering, x.shape[:-3])
 
@@ -106,7 +106,7 @@ class ConvTranspose(nn.Module):
         kernel = self.param("kernel", param_init(self.initializer, fan_in, bias=False), shape)
         bias = self.param("bias", param_init(self.initializer, fan_in, bias=True), (self.features,))
         maps = lower.conv_transpose(
-            lower.enter(x, self.lowering),
+            lower.enter(x.astype(kernel.dtype), self.lowering),
             kernel,
             stride=self.stride,
             padding=self.padding,

@@ -12,6 +12,7 @@ same for rows and columns and mean what they mean in PyTorch.
 """
 
 from functools import partial, reduce
+from math import prod
 from typing import NamedTuple
 
 import jax
@@ -117,7 +118,8 @@ def conv_transpose(
 
 def _matmul(weights: Array, maps: Array) -> Array:
     """[O, C] times maps [C, H, W, N] -> [O, H, W, N]."""
-    return (weights @ maps.reshape(len(maps), -1)).reshape(len(weights), *maps.shape[1:])
+    pixels = maps.shape[1:]
+    return (weights @ maps.reshape(len(maps), prod(pixels))).reshape(len(weights), *pixels)
 
 
 # im2col and col2im are linear and each other's transpose, so each is the other's gradient: no scatter, no dilated copy.

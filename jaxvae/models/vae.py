@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
 from jaxvae.config import Initializer, Noise
 from jaxvae.models.layers import Dense
@@ -21,6 +20,7 @@ class VAE(nn.Module):
 
     The log-variance is clipped to +-`logvar_bound`, once, for the sampler and the KL alike. 30, a deviation of 3e-7 to
     3e6, is far outside what a sound training visits, and far inside float32, where `exp(logvar)` overflows above 88.
+    Beyond the bound the gradient is 0, so that nothing pulls a unit back that has got there.
     """
 
     encoder: nn.Module
@@ -89,14 +89,17 @@ def reparameterize(key: Array, posterior: Posterior) -> Array:
     if key.shape not in ((), mean.shape[:-1]):
         raise ValueError(f"expected one jax.random.key, or one for each example: {key.shape} for means {mean.shape}")
 
-    return mean + jnp.exp(0.5 * logvar) * standard_normal(key, mean.shape, mean.dtype)
+    return mean + jnp.exp(0.5 * logvar) * standard_normal(key, mean.shape).astype(mean.dtype)
 
 
-def standard_normal(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Draws from N(0, 1) with one key for all of `shape`, or with keys for its leading axes, each for its own part."""
+def standard_normal(key: Array, shape: tuple[int, ...]) -> Array:
+    """Draws from N(0, 1) with one key for all of `shape`, or with keys for its leading axes, each for its own part.
+
+    In float32 also for a posterior of lower precision: `jax.random.normal` in bfloat16 has 128 different values.
+    """
     if key.ndim == 0:
-        return jax.random.normal(key, shape, dtype)
-    return jax.vmap(lambda key: standard_normal(key, shape[1:], dtype))(key)
+        return jax.random.normal(key, shape)
+    return jax.vmap(lambda key: standard_normal(key, shape[1:]))(key)
 
 
 def sample(model: VAE, key: Array, posterior: Posterior) -> Array:

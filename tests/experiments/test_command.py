@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -161,7 +162,10 @@ class TestReproduce:
 
     def test_the_longest_runs_and_the_fullest(self, tmp_path):
         assert reproduce.longest(tmp_path) == {}
-        assert reproduce.fullest(tmp_path) is None
+        study = digit_cvae.EXPERIMENT.studies[0]
+        ones = dict.fromkeys(SCALARS, 1.0)
+        study = replace(study, sweep=study.sweep.at_points([{**ones, "beta": 1.0}, {**ones, "beta": 2.0}]))
+        assert reproduce.fullest(study, tmp_path) is None
         self.write_run(tmp_path / "5_epochs_seeds_0_1_2_3", 5)
         self.write_run(tmp_path / "40_epochs_seeds_0", 40)
         self.write_run(tmp_path / "40_epochs_seeds_0_1", 40)  # has the one before
@@ -172,14 +176,15 @@ class TestReproduce:
             tmp_path / "40_epochs_seeds_0_1": 2,
             tmp_path / "40_epochs_seeds_2": 1,
         }
-        assert reproduce.fullest(tmp_path) == tmp_path / "40_epochs_seeds_0_1"
-        self.write_run(tmp_path / "60_epochs_seeds_2_points_0", 60, betas=(1.0, 2.0, 3.0))
-        assert reproduce.longest(tmp_path) == {tmp_path / "60_epochs_seeds_2_points_0": 3}
-        assert reproduce.fullest(tmp_path) == tmp_path / "40_epochs_seeds_0_1"  # of all points
+        assert reproduce.fullest(study, tmp_path) is None  # they have one of two points, whatever their names say
+        self.write_run(tmp_path / "30_epochs_seeds_2_points_0_1", 30, betas=(1.0, 2.0))
+        self.write_run(tmp_path / "30_epochs_seeds_0_1_points_0_1", 30, betas=(1.0, 2.0))
+        assert reproduce.fullest(study, tmp_path) == tmp_path / "30_epochs_seeds_0_1_points_0_1"
+        self.write_run(tmp_path / "60_epochs_seeds_2_points_0", 60, betas=(1.0, 3.0))
+        assert reproduce.longest(tmp_path) == {tmp_path / "60_epochs_seeds_2_points_0": 2}
+        assert reproduce.fullest(study, tmp_path) == tmp_path / "30_epochs_seeds_0_1_points_0_1"
 
     def test_an_analysis_is_made_once_and_not_replaced_by_one_of_fewer_members(self, here):
-        from dataclasses import replace
-
         calls = []
 
         def analysis(folders, out):
@@ -206,8 +211,6 @@ class TestReproduce:
         assert len(calls) == 2
 
     def test_an_analysis_that_cannot_be_made_leaves_what_there_is(self, here, monkeypatch, capsys):
-        from dataclasses import replace
-
         def analysis(folders, out):
             raise ConfigError("the run is of another version")
 

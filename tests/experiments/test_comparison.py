@@ -31,8 +31,8 @@ def member(beta, seed, losses, *, alive=True, collapsed=False, mse=0.02):
 
 def record(*members):
     environment = {"device": "cpu", "cpu_count": 2, "versions": {"jax": "1.2"}, "commit": "abc"}
-    dataset = {"name": "mnist", "train": 60_000}
-    run = {"seconds": 120.0, "epochs": 2, "dataset": dataset, "environment": environment}
+    dataset, flags = {"name": "mnist", "train": 60_000}, {"data": {"limit": None, "rgb": False}}
+    run = {"seconds": 120.0, "epochs": 2, "flags": flags, "dataset": dataset, "environment": environment}
     layers = {"encoder/Dense_0": 1000, "mean": 234}
     return {"study": "study", "parameters": 1234, "layers": layers, "runs": [run], "members": list(members)}
 
@@ -90,17 +90,6 @@ def test_a_study_s_layers_are_compared_in_any_order():
     assert lines(replace(STUDY, layers=(234,)), None)[-1].verdict == "not trained yet"
 
 
-def test_an_explosion_is_compared_by_the_seeds_that_diverge():
-    exploded = Number(1.0, "diverged", says="exploded", tolerance=0.0, at={"beta": 4.0})
-    found = record(member(4.0, 0, [9.0], alive=False), member(4.0, 1, [9.0, 7.0]), member(1.0, 0, [9.0, 7.0]))
-    cells = line(STUDY, exploded, found).cells
-    assert cells[3:8] == ("seeds that diverge", "exploded", "1 of 2", "", "0%")
-    assert line(STUDY, Number(7.0, tolerance=0.005), found).cells[7] == "0.5%"
-    assert cells[-1] == "better"
-    all_dead = record(member(4.0, 0, [9.0], alive=False))
-    assert line(STUDY, exploded, all_dead).verdict == "met"
-
-
 def test_sums_and_means_are_both_shown_where_the_document_mixes_them():
     rgb = replace(STUDY, data=DataFlags(dataset="mnist", rgb=True))
     found = record(member(1.0, 0, [9.0, 23.52]))
@@ -149,7 +138,7 @@ def test_a_diverged_member_is_drawn_as_one():
 def test_a_short_run_is_marked():
     found = record(member(1.0, 0, [9.0]))
     (row,) = comparison.final_rows(STUDY, found)
-    assert row[-1] == "1 of 2 epochs"
+    assert row[-1] == "1 of 2 epochs; 1 of 2 seeds"
     cells = line(STUDY, Number(9.0), found).cells
     assert (cells[2], cells[7], cells[8]) == ("1 of 2", "", "short run")  # no tolerance, so no verdict
     assert line(STUDY, Number(8.0, why="since"), found).cells[8] == "short run: since"
@@ -189,13 +178,17 @@ def test_spread(ours, text):
     assert spread(np.array(ours, float)) == text
 
 
-def test_curve_rows_are_labelled_by_study_and_scalars():
+def test_curve_rows_are_labelled_by_what_differs():
+    one = record(member(1.0, 0, [9.0, 5.0]))
     found = {"study": record(member(1.0, 0, [9.0, 5.0]), member(4.0, 0, [9.0, None]))}
     rows = comparison.curve_rows([STUDY], found)
-    assert {row["label"] for row in rows} == {"title, β = 1", "title, β = 4"}
+    assert {row["label"] for row in rows} == {"β = 1", "β = 4"}
+    both = comparison.curve_rows([STUDY, replace(STUDY, name="other", title="plain")], {**found, "other": one})
+    assert {row["label"] for row in both} == {"title, β = 1", "title, β = 4", "plain"}
+    assert {row["label"] for row in comparison.curve_rows([STUDY], {"study": one})} == {"title"}
     assert len(rows) == 2 * 2 * 2
     assert rows[0] == {
-        **{"label": "title, β = 1", "member": 0, "split": "train", "epoch": 1},
+        **{"label": "β = 1", "member": 0, "split": "train", "epoch": 1},
         **{"loss": 9.0, "reconstruction": 9.0, "kl": 9.0, "alive": True},
     }
     assert np.isnan(rows[-1]["loss"])

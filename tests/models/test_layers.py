@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxvae.models.layers import Conv, Dense
+from jaxvae.models.layers import Conv, ConvTranspose, Dense
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,19 @@ def test_a_condition_counts_in_the_fan_in(layer, inputs, fan_in):
     params = jax.jit(layer.init)(jax.random.key(0), *map(jnp.zeros, inputs))["params"]
     for leaf in jax.tree.leaves(params):
         assert 0.6 * fan_in**-0.5 < float(jnp.abs(leaf).max()) <= fan_in**-0.5
+
+
+@pytest.mark.parametrize("lowering", ["native", "gemm"])
+@pytest.mark.parametrize("layer", [Conv(4), ConvTranspose(4)], ids=["conv", "transposed"])
+def test_a_convolution_works_in_the_type_of_its_kernel_and_takes_no_images_too(layer, lowering):
+    layer, image = layer.clone(lowering=lowering), jnp.ones((2, 8, 8, 3))
+    params = layer.init(jax.random.key(0), image)
+    wide = layer.apply(params, image.astype(jnp.bfloat16))
+    assert wide.dtype == jnp.float32
+    np.testing.assert_array_equal(wide, layer.apply(params, image))
+    narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    assert layer.apply(narrow, image).dtype == jnp.bfloat16
+    assert layer.apply(params, image[:0]).shape == (0, *wide.shape[1:])
 
 
 def test_the_condition_of_dense_comes_after_the_input():

@@ -249,6 +249,27 @@ def test_reparameterize_refuses_keys_that_are_not_of_the_examples(shape):
         reparameterize(jax.random.split(jax.random.key(0), shape), Posterior(jnp.zeros((3, 4)), jnp.zeros((3, 4))))
 
 
+def test_noise_for_a_bfloat16_posterior_is_not_drawn_in_bfloat16():
+    """In bfloat16 `jax.random.normal` has 128 different values, and a maximum below 2.9."""
+    posterior = Posterior(jnp.zeros(100_000, jnp.bfloat16), jnp.zeros(100_000, jnp.bfloat16))
+    z = reparameterize(jax.random.key(0), posterior)
+    assert z.dtype == jnp.bfloat16
+    assert len(np.unique(z.astype(np.float32))) > 1000
+    assert float(jnp.abs(z).max()) > 4
+    coarse = jax.random.normal(jax.random.key(0), (100_000,), jnp.bfloat16)  # negative control
+    assert len(np.unique(coarse.astype(np.float32))) < 200
+
+
+def test_the_settings_reach_the_model():
+    settings = {"latent_dim": 3, "initializer": "gaussian", "noise": "none", "logvar_bound": 5.0, "conditional": True}
+    model = build_model(Config(architecture="mlp", **settings), IMAGE, 7)
+    assert {name: getattr(model, name) for name in settings if name != "conditional"} == {
+        name: value for name, value in settings.items() if name != "conditional"
+    }
+    assert model.num_classes == 7
+    assert build_model(Config(architecture="mlp"), IMAGE, 7).num_classes == 0
+
+
 def test_logvar_is_bounded():
     model, params = build("mlp")
     params["logvar"]["bias"] = jnp.full(20, 1e4)
