@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
             trace="latent_plane_beta_1",
             note="The document's reading of the axes is of one run and by eye. Here both axes move with the class at "
             "beta 1, one of them with the width (a share of 0.5 to 0.6), and neither with the slant (0.12 at most).",
-            trace_why="at epoch 2 only, when the document's run is still leaving its first plateau; then 2.2% at most",
+            trace_why="at epoch 2 only, when the document's run is still leaving its first plateau; then 2.1% at most",
         ),
         Study(
             "latent_plane",

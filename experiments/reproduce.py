@@ -1,7 +1,7 @@
 """Every number of the documents beside ours: train all studies that lack a result, then write experiments/README.md.
 
 source      documents 000 to 004; each experiment names its own
-run time    about 11 h on 2 idle CPU cores for all seeds at full length; `--quick` takes minutes and writes
+run time    about 10 h on 2 idle CPU cores for all seeds at full length; `--quick` takes minutes and writes
             to another folder
 command     python -m experiments.reproduce
 """

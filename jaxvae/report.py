@@ -17,6 +17,10 @@ from typing import Any
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+ONE = r"[-+]?[\d,]*\.?\d+(e[-+]\d+)?%?"
+NUMBER = re.compile(f"–|{ONE}( ± {ONE})?")
+"""A text that stands for a number: itself, a mean and a deviation, or a dash for none."""
+
 STYLE = """
 :root { color-scheme: light dark; --page: #f7f7f5; --ink: #1f2328; --quiet: #5c636b; --rule: #d9dbdd; --card: #fff; }
 @media (prefers-color-scheme: dark) {
@@ -173,8 +177,8 @@ def is_number(cell: Any) -> bool:
 
 
 def reads_as_number(cell: Any) -> bool:
-    """Whether a cell is right-aligned: a number, or the text of one such as "39.72 ± 0.79" or "-"."""
-    return is_number(cell) or (isinstance(cell, str) and re.fullmatch(r"-|[-+]?[\d.]+( ± [\d.]+)?", cell) is not None)
+    """Whether a cell is right-aligned: a number, or the text of one such as "39.72 ± 0.79", "826,424" or a dash."""
+    return is_number(cell) or (isinstance(cell, str) and NUMBER.fullmatch(cell) is not None)
 
 
 def format_column(cells: Sequence[Any]) -> list[str]:

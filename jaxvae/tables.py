@@ -37,7 +37,7 @@ def spread(rows: Sequence[Row], name: str, digits: int) -> str:
     """Mean, and the sample's standard deviation where there are several values; powers of ten from a million on."""
     values = [float(row[name]) for row in rows]
     if not values:
-        return "-"
+        return "\N{EN DASH}"
     style = f".{digits}f" if max(map(abs, values)) < 1e6 else ".2e"
     deviation = f" ± {np.std(values, ddof=1):{style}}" if len(values) > 1 else ""
     return f"{np.mean(values):{style}}{deviation}"

@@ -89,9 +89,19 @@ def test_text_splits_paragraphs():
 
 
 def test_columns_of_means_and_deviations_are_right_aligned():
-    html = Table(("loss", "note"), [("39.72 ± 0.79", "1 of 2 collapsed"), ("-", "39")]).html()
+    html = Table(("loss", "note"), [("39.72 ± 0.79", "1 of 2 collapsed"), ("–", "39")]).html()
     assert '<tr><td class="number">39.72 ± 0.79</td><td>1 of 2 collapsed</td></tr>' in html
-    assert '<tr><td class="number">-</td><td>39</td></tr>' in html
+    assert '<tr><td class="number">–</td><td>39</td></tr>' in html
+
+
+@pytest.mark.parametrize("text", ["2.0e+09 ± 1.4e+09", "826,424", "-3.5%", "+0.2%", "5", ".5", "–"])
+def test_a_text_that_is_a_number_is_right_aligned(text):
+    assert f'<td class="number">{text}</td>' in Table(("a",), [(text,)]).html()
+
+
+@pytest.mark.parametrize("text", ["36 of 36 values", "", "1 ± 2 nats", "e+09", "z = 3"])
+def test_other_text_is_not(text):
+    assert f"<td>{text}</td>" in Table(("a",), [(text,)]).html()
 
 
 def test_number_columns_are_right_aligned():

@@ -34,12 +34,12 @@ def test_mean_and_deviation_over_seeds_and_what_they_hide():
 
 def test_nobody_left():
     _, (row,) = results_table(make_rows(1.0, 0, np.nan, alive=False))
-    assert row[1:4] == ["1", "-", "-"]
+    assert row[1:4] == ["1", "–", "–"]
     assert row[-1] == "1 of 1 diverged"
 
 
 @pytest.mark.parametrize(
-    ("values", "text"), [([], "-"), ([1.0], "1.0"), ([1.0, 3.0], "2.0 ± 1.4"), ([1e9, 3e9], "2.00e+09 ± 1.41e+09")]
+    ("values", "text"), [([], "–"), ([1.0], "1.0"), ([1.0, 3.0], "2.0 ± 1.4"), ([1e9, 3e9], "2.00e+09 ± 1.41e+09")]
 )
 def test_spread(values, text):
     assert spread([{"x": value} for value in values], "x", 1) == text

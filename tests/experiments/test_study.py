@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import beta_sweep, reproduce
+from experiments import beta_sweep, record, reproduce
 from experiments.beta_sweep import BetaSweep
+from experiments.page import write_readme
 from experiments.reproduce import EXPERIMENTS, STUDIES
-from experiments.study import Changes, Study, flags_of, printed_curves, printed_rows, run_study
+from experiments.study import Changes, Number, Study, flags_of, printed_curves, printed_rows, run_study
 from jaxvae.config import Config
 from jaxvae.errors import ConfigError, DivergedError
 from jaxvae.flags import SCALARS, DataFlags, SweepFlags, to_json
@@ -48,6 +49,27 @@ def test_a_study_s_numbers_can_be_found_among_its_members(study):
             assert sum(number.at.items() <= point.items() for point in study.sweep.points) == 1
     assert study.sweep.batch_size is not None
     assert len(study.sweep.seeds) >= 3 or study.name in ONE_SEED
+
+
+def test_the_committed_page_is_what_the_committed_records_say(tmp_path):
+    root = tmp_path / "results"
+    root.symlink_to(HERE / "results")
+    records = {study.name: record.read(root, study) for study in STUDIES}
+    kept = {experiment.name: reproduce.analysed(experiment, tmp_path, root, True) for experiment in EXPERIMENTS}
+    write_readme(tmp_path / "README.md", root, EXPERIMENTS, records, kept)
+    assert (tmp_path / "README.md").read_text() == (HERE / "README.md").read_text()
+
+
+def test_the_front_page_shows_the_beta_sweep_s_record():
+    (study,) = beta_sweep.EXPERIMENT.studies
+    saved, front = record.read(HERE / "results", study), (HERE.parent / "README.md").read_text()
+    assert saved is not None
+    for beta in (1.0, 3.0, 8.0, 16.0):
+        (printed,) = (n.value for n in study.numbers if n.epoch == 10 and n.at["beta"] == beta)
+        ours = record.values(saved, Number(printed, epoch=10, at={"beta": beta}))
+        collapsed = [m["final"]["collapsed"] for m in saved["members"] if m["hparams"]["beta"] == beta]
+        row = f"| {beta:g} | {printed} | {ours.mean():.2f} ± {ours.std(ddof=1):.2f} | {sum(collapsed)} of {len(ours)} |"
+        assert row in front
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
