@@ -3,7 +3,7 @@
 source      document 000: CVAE(3, 64, z, classes), a loss with coefficients for white and black regions of the image,
             learning rates 3e-4 to 5e-5, batch 64 (235 steps an epoch) or 128, 150 to 500 epochs
 expected    sum losses 130.1 and 71.3; mean losses 0.01371, 0.01789, 0.02734, 0.02915
-run time    3.3 s a member and epoch on 2 idle CPU cores: about 1 h 55 min for all six settings
+run time    3.5 s a member and epoch on 2 idle CPU cores: about 1 h 40 min for all six settings
 command     python -m experiments.region_weighted
 """
 
@@ -34,12 +34,11 @@ def setting(
     threshold: float = 0.5,
     white: float = 1.0,
     black: float = 0.3,
-    seeds: tuple[int, ...] = (0,),
 ) -> Study:
     """One of the document's cells, or two that differ in scalars only, each with its loss."""
     sweep = SweepFlags(
         betas=betas,
-        seeds=seeds,
+        seeds=(0,),
         learning_rates=rates,
         white_thresholds=(threshold,),
         white_weights=(white,),
@@ -70,14 +69,14 @@ EXPERIMENT = Experiment(
     "15,000 MNIST images, which make its 235 steps of 64, in three equal channels, ten classes; 64 read as the width "
     "and 32 or 16 as the latents; convolutions 3-64-64, 3x3, stride 2, and back; Adam; squared error times the weight "
     "of the region that the image's value is in, summed, plus beta times KL. A mean loss is this sum over the 2,352 "
-    "values of an image. Where the latents are not printed there are 32. One seed each, but setting 4, "
-    "whose three say how much a seed matters. One cell's comment speaks of a smaller beta and a higher rate than "
+    "values of an image. Where the latents are not printed there are 32. One seed each: the settings are compared with "
+    "the document's figures, not with each other. One cell's comment speaks of a smaller beta and a higher rate than "
     "before, but its beta is higher and its rate lower; the printed values are used.",
     studies=(
         setting("region_1", "1", 130.1, metric="loss", epochs=200, threshold=0.7),
         setting("region_2", "2", 71.3, metric="loss", epochs=500),
         setting("region_3", "3", 0.01371, rates=(5e-5,), z=16, epochs=300, black=0.1),
-        setting("region_4", "4", 0.01789, rates=(1e-4,), epochs=150, white=1.5, black=0.1, seeds=(0, 1, 2)),
+        setting("region_4", "4", 0.01789, rates=(1e-4,), epochs=150, white=1.5, black=0.1),
         setting("region_5_6", "5 and 6", 0.02734, 0.02915, rates=(3e-4, 1e-4), betas=(1.0, 2.0), epochs=300, batch=128),
     ),
     pictures=(
