@@ -72,8 +72,8 @@ EXPERIMENT = Experiment(
     "reaches tens to thousands, and four layers diverge in two of five seeds; at eight times three layers do in three, "
     "four layers in all. A log-variance that is clipped to 30, the default here, keeps every seed finite, but one that "
     "needed it has learned nothing by then. A rate that rises over the first six steps saves two of the three seeds of "
-    "three layers, none of four layers; one that rises over 200 steps, one of five: the others diverge on the way up or "
-    "after it. What made the document's training fail at 5e-3 remains open, as its code and initialization are "
+    "three layers, none of four layers; one that rises over 200 steps, one of five: the others diverge on the way up "
+    "or after it. What made the document's training fail at 5e-3 remains open, as its code and initialization are "
     "unknown.",
     studies=(
         first_steps("starts", "3 layers, log-variance unbounded", "leaky_conv", logvar_bound=1e9),
