@@ -51,7 +51,7 @@ def table(records: Mapping[str, Any]) -> tuple[str, Sequence[str], list[Sequence
     return caption, header, rows
 
 
-def outcome(members: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def outcome(members: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """Epochs, how many diverged, and the spread of the others' largest KL."""
     from experiments.record import reached
 
