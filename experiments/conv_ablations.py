@@ -144,8 +144,8 @@ EXPERIMENT = Experiment(
         ),
     ),
     pictures=(
-        Picture("leaky_conv", "curves", "Loss by epoch."),
-        Picture("leaky_conv", "reconstructions", "Test images and reconstructions."),
+        Picture("leaky_conv", "curves", "Loss by epoch: means over the seeds, bands their range."),
+        Picture("leaky_conv", "reconstructions", "Test images and reconstructions of seed 1, at all settings but one."),
     ),
 )
 

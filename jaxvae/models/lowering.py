@@ -147,7 +147,7 @@ def col2im(taps: Array, window: Window) -> Array:
     phase is a sum of slices, and a reshape interleaves the phases.
     """
     k, stride, padding, size, _ = window
-    taps = taps.reshape(k, k, -1, *taps.shape[1:])
+    taps = taps.reshape(k, k, len(taps) // k**2, *taps.shape[1:])
     height, width = (-(-n // stride) for n in size)  # of one phase, rounded up
 
     def phase(row: int, column: int) -> Array:
