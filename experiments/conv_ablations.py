@@ -75,7 +75,7 @@ EXPERIMENT = Experiment(
     "attention with learned positions on the smallest feature map of encoder and decoder are ours. Its `grade: 10` "
     "could be anything and is left out. It does not say what its SSIM and MSE are of. The MSE is that of decoded "
     "posterior samples: decoded means have one that is lower by a third, fully connected by a sixth. The SSIM of such "
-    "samples is 5 % below the document's with the Gaussian window, at var 0.5, with two layers and fully connected, "
+    "samples is about 5 % below the document's with the Gaussian window, at var 0.5, with two layers and fully connected, "
     "and 1 % with scikit-image's default window, which is compared.",
     studies=(
         Study(
@@ -135,7 +135,7 @@ EXPERIMENT = Experiment(
         ablation(
             "leaky_conv_10_latents",
             "10 latents",
-            *quality(0.7823, 0.01922, why="in every seed; why is not known"),
+            *quality(0.7823, 0.01922),
             latent_dim=10,
         ),
         ablation("leaky_conv_30_latents", "30 latents", *quality(0.7792, 0.01928), latent_dim=30),
