@@ -75,8 +75,8 @@ EXPERIMENT = Experiment(
     "attention with learned positions on the smallest feature map of encoder and decoder are ours. Its `grade: 10` "
     "could be anything and is left out. It does not say what its SSIM and MSE are of. The MSE is that of decoded "
     "posterior samples: decoded means have one that is lower by a third, fully connected by a sixth. The SSIM of such "
-    "samples is about 5 % below the document's with the Gaussian window, at var 0.5, with two layers and fully connected, "
-    "and 1 % with scikit-image's default window, which is compared.",
+    "samples is about 5 % below the document's with the Gaussian window, at var 0.5, with two layers and fully "
+    "connected, and 1 % with scikit-image's default window, which is compared.",
     studies=(
         Study(
             "leaky_conv",
