@@ -21,9 +21,11 @@ JUDGEMENTS = ("met", "better", "not met", "impossible as printed")
 LOWER_IS_BETTER = ("loss", "mean_loss", "reconstruction", "mse", "sampled_mse")
 HIGHER_IS_BETTER = ("ssim", "sampled_ssim", "sampled_ssim_uniform")
 NAMES = {
-    **{"sampled_mse": "MSE, sampled", "sampled_ssim": "SSIM, sampled"},
+    "sampled_mse": "MSE, sampled",
+    "sampled_ssim": "SSIM, sampled",
     "sampled_ssim_uniform": "SSIM, uniform, sampled",
-    **{"kl": "KL", "mebibytes": "size, MiB"},
+    "kl": "KL",
+    "mebibytes": "size, MiB",
 }
 MEAN_IMAGE_MSE = {"mnist": 0.067470, "fashion_mnist": 0.086641, "digits": 0.042428}
 """Of always answering with the mean training image, on the test split: what is worse has learned nothing."""
@@ -227,11 +229,9 @@ def curve_rows(studies: Sequence[Study], records: Mapping[str, Mapping[str, Any]
         members = records[study.name]["members"]
         names = varying([m["hparams"] for m in members], list(SCALARS))
         several = len({tuple(m["hparams"][name] for name in names) for m in members}) > 1
+        title = [study.title] if len(studies) > 1 or not several else []
         for number, member in enumerate(members):
-            scalars = member_label(member["hparams"], names) if several else ""
-            label = (
-                ", ".join(part for part in (study.title if len(studies) > 1 else "", scalars) if part) or study.title
-            )
+            label = ", ".join([*title, member_label(member["hparams"], names)] if several else title)
             for split in ("train", "test"):
                 for epoch, terms in enumerate(zip(*member[split].values(), strict=True), 1):
                     named = {k: np.nan if v is None else v for k, v in zip(member[split], terms, strict=True)}

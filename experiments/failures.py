@@ -24,13 +24,13 @@ CAPTION = (
 def rows(studies: Sequence[Study], records: Mapping[str, Any]) -> list[Sequence[str]]:
     """Two rows for each failure of the studies: at the document's setting, at ours."""
     found: list[Sequence[str]] = []
-    for study, failure in ((one, failure) for one in studies for failure in one.failures):
+    for study in studies:
         record = records.get(study.name)
-        for point, says in ((failure.at, failure.says), (failure.instead, "")):
-            members = [m for m in record["members"] if is_at(m, point)] if record else []
-            where = member_label(point, list(point))
-            better = "" if says else beats(members, failure)
-            found.append((study.title, where, says, *outcome(members), better))
+        for failure in study.failures:
+            for point, says in ((failure.at, failure.says), (failure.instead, "")):
+                members = [m for m in record["members"] if is_at(m, point)] if record else []
+                better = "" if says else beats(members, failure)
+                found.append((study.title, member_label(point, list(point)), says, *outcome(members), better))
     return found
 
 

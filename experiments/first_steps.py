@@ -2,7 +2,7 @@
 
 source      document 003 reports losses that explode (var 0.2, batch 512) and a net of four layers that learns nothing
 expected    nothing is printed; at the document's rate no seed of ours fails, so the rate is raised until they do
-run time    about 2 s a member on 2 idle CPU cores, in the long study 1 min; 9 min in all
+run time    3 s a member on 2 idle CPU cores, 11 s a member and epoch in the long study; about 13 min in all
 command     python -m experiments.first_steps
 """
 
