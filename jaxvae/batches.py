@@ -52,4 +52,5 @@ def to_float(image: Array) -> Array:
 
 def gather(split: DeviceSplit, index: Array, weight: Array) -> Batch:
     """Take the examples at `index` [B] and scale their pixels to [0, 1]."""
-    return Batch(to_float(split.image[index]), split.label[index], weight)
+    pixels = split.image.reshape(len(split.image), -1)[index]  # whole rows, which XLA's CPU backend copies at once
+    return Batch(to_float(pixels).reshape(-1, *split.image.shape[1:]), split.label[index], weight)

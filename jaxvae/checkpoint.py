@@ -1,6 +1,7 @@
 """Saving and restoring a fit's `Progress`; the only importer of orbax."""
 
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 
 import jax
@@ -9,6 +10,10 @@ import orbax.checkpoint as ocp
 from jaxvae.errors import CheckpointError
 from jaxvae.fit import Progress
 from jaxvae.types import TrainState
+
+SHARE, LONGEST = 0.01, 60.0
+"""Where no number of epochs is asked for: the share of a run's time that saving may take, and the seconds of training
+after which an epoch is saved whatever it takes."""
 
 
 class Checkpoints:
@@ -22,6 +27,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
         handlers = {"state": ocp.StandardCheckpointHandler(), "history": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
+        self._opened = self._saved = monotonic()
+        self._saving = 0.0
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -34,18 +41,32 @@ class Checkpoints:
         """The epoch of the newest checkpoint; None where there is none."""
         return self._manager.latest_step()
 
+    def due(self, epoch: int, every: int | None = None) -> bool:
+        """Whether to save after `epoch`: each of so many epochs, or without `every` if saving took little time so far.
+
+        Little is a `SHARE` of the time since this object was made; `LONGEST` after the last save it does not matter.
+        The first epoch is saved.
+        """
+        if every is not None:
+            return epoch % every == 0
+        now = monotonic()
+        return self._saving <= SHARE * (now - self._opened) or now - self._saved >= LONGEST
+
     def save(self, progress: Progress) -> None:
         """Write a checkpoint of `progress`, then drop those older than the newest ones.
 
         Raises:
             CheckpointError: a checkpoint of this epoch or a later one exists already.
         """
+        start = monotonic()
         saved = self._manager.save(
             progress.epoch,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(progress.state), history=ocp.args.JsonSave({"rows": progress.history})
             ),
         )
+        self._saved = monotonic()
+        self._saving += self._saved - start
         if not saved:
             raise CheckpointError(
                 f"{self.folder}: epoch {progress.epoch} was not saved, as the newest checkpoint is of epoch "

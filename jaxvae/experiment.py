@@ -171,7 +171,7 @@ def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
 
         def on_epoch(progress: Progress) -> None:
             show(progress)
-            if progress.epoch % this.flags.run.checkpoint_every == 0:
+            if checkpoints.due(progress.epoch, this.flags.run.checkpoint_every):
                 checkpoints.save(progress)
             runs.write_metrics(this.folder / "metrics.csv", progress.history)
 

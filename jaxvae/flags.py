@@ -146,14 +146,16 @@ class RunFlags:
     """Run folder, new or empty."""
     resume: Annotated[Path | None, unset("DIR", "a new run")] = None
     """Continue the run in this folder with its own settings; only --epochs may be given beside it."""
-    checkpoint_every: int = 1
-    """Epochs between checkpoints; the end of training always has one."""
+    checkpoint_every: Annotated[int | None, unset("INT", "as often as costs 1 % of the time")] = None
+    """Epochs between checkpoints. By default an interruption loses the epochs of a minute at most, or one that takes
+    longer; the end of training always has a checkpoint."""
     debug: bool = False
     """Show tracebacks."""
 
     def __post_init__(self) -> None:
         """Check every field."""
-        check_range("checkpoint_every", self.checkpoint_every, low=1, high=10**6)
+        if self.checkpoint_every is not None:
+            check_range("checkpoint_every", self.checkpoint_every, low=1, high=10**6)
         if self.out is not None and self.resume is not None:
             raise ConfigError("out and resume exclude each other; a resumed run stays in its folder")
 

@@ -1,8 +1,7 @@
 """Training one member: its first state, one step, one epoch. `jaxvae.sweep` adds the member axis around these."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,9 @@ from jaxvae.types import Batch, Hparams, Terms, TrainState
 
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Terms]]
 
-ADAM = optax.scale_by_adam()
-"""Adam's direction with PyTorch's defaults (0.9, 0.999, 1e-8); the step multiplies it by `-hparams.learning_rate`."""
+B1, B2, EPS = 0.9, 0.999, 1e-8
+ADAM = optax.scale_by_adam(B1, B2, EPS)
+"""Adam's moments and direction with PyTorch's defaults; the step multiplies it by `-hparams.learning_rate`."""
 
 
 def init_state(model: VAE, image_shape: tuple[int, int, int], key: Array, hparams: Hparams) -> TrainState:
@@ -35,8 +35,8 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
     """`(state, batch, key) -> (state, terms)`, pure: `jit` it, `scan` over it, `vmap` it over members.
 
     The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
-    whose terms, squared gradient norm or rate is not finite is not taken: the state stays as it was and `alive` turns
-    False for good.
+    whose terms or rate are not finite, or whose gradient is not, or too large to be squared (`scaled_sum`), is not
+    taken: the state stays as it was and `alive` turns False for good.
 
     A batch of more than `part` examples is worked through in parts of at most that size, whose gradients add up: the
     same numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
@@ -66,16 +66,15 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Terms]:
         gradients, terms = mean_gradient(state.params, batch, key, state.hparams)
-        direction, opt_state = ADAM.update(gradients, state.opt_state)
         rate = learning_rate(state.hparams, state.step)
-        updates = jax.tree.map(lambda d: -rate * d, direction)
-        new = replace(
-            state, step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
-        )
         # Adam's direction is bounded, so from a finite state nothing else can overflow at any sensible rate.
-        alive = state.alive & all_finite((terms, optax.tree.norm(gradients, squared=True), rate))
-        kept = jax.tree.map(lambda after, before: jnp.where(alive, after, before), new, state)
-        return replace(kept, alive=alive), terms
+        alive = state.alive & all_finite((terms, scaled_sum(gradients), rate))
+        _, moments = ADAM.update(gradients, state.opt_state)
+        moments = jax.tree.map(partial(jnp.where, alive), moments, state.opt_state)
+        updates = jax.tree.map(lambda d: -rate.astype(d.dtype) * d, adam_direction(moments))
+        params = jax.tree.map(partial(jnp.where, alive), optax.apply_updates(state.params, updates), state.params)
+        step = jnp.where(alive, state.step + 1, state.step)
+        return TrainState(step, params, moments, state.hparams, alive), terms
 
     return train_step
 
@@ -100,6 +99,33 @@ def learning_rate(hparams: Hparams, step: Array) -> Array:
     """The rate of update number `step` (from 0): a line up to `hparams.learning_rate` over its warm-up, then that."""
     progress = (step.astype(jnp.float32) + 1.0) / jnp.maximum(hparams.warmup_steps, 1.0)
     return jnp.asarray(hparams.learning_rate) * jnp.minimum(progress, 1.0)
+
+
+def adam_direction(moments: optax.ScaleByAdamState) -> dict:
+    """What `ADAM.update` returns beside these moments, computed from them alone.
+
+    So XLA computes the moments that a step keeps, in place, and nothing else. A direction from moments that are kept
+    only if the step is taken costs a CPU a copy of the old ones, and the computation twice.
+    """
+    count = jnp.asarray(moments.count, float)
+    mean, square = (1.0 / (1.0 - decay**count) for decay in (B1, B2))
+
+    def direction(m: Array, v: Array) -> Array:
+        return mean.astype(m.dtype) * m / (jnp.sqrt(square.astype(v.dtype) * v) + EPS)
+
+    return jax.tree.map(direction, moments.mu, moments.nu)
+
+
+def scaled_sum(tree) -> Array:
+    """Of all float32 numbers in all leaves, each times 2**65: not finite where a number or its square is not.
+
+    A square overflows from 2**64 on, whose multiple is at least 2**129, so that no other number of at most 2**128 can
+    hide it. Sums too large for the scale are refused with them: from 2**63 on. The sum is a product with a vector,
+    which XLA's CPU backend computes in one pass over the numbers, and a sum of squares in two.
+    """
+    rows = [leaf.reshape(-1, *leaf.shape[-1:]) for leaf in jax.tree.leaves(tree)]
+    sums = [jnp.sum(row @ jnp.full(row.shape[-1], 2.0**65, row.dtype)) for row in rows]
+    return jnp.stack([x.astype(jnp.float32) for x in sums]).sum()
 
 
 def all_finite(tree) -> Array:

@@ -6,7 +6,7 @@ import pytest
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.config import Config
 from jaxvae.errors import CheckpointError
-from jaxvae.fit import Sweep, fit
+from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.sweep import grid
 
 
@@ -115,3 +115,22 @@ def test_a_history_of_another_form_is_one_line(tiny, tmp_path):
     path.write_text("[1, 2]")
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="epoch 1 cannot be restored"):
         checkpoints.restore(sweep.abstract_state())
+
+
+def test_checkpoints_are_due_as_often_as_saving_takes_a_hundredth_of_the_time(tmp_path, monkeypatch):
+    times = iter((0.0, 1.0, 2.0, 2.1, 9.0, 12.0))  # opened, asked, saved in a tenth of a second, asked, asked
+    monkeypatch.setattr("jaxvae.checkpoint.monotonic", lambda: next(times))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.due(1)
+        checkpoints.save(Progress(1, {"x": np.zeros(2)}, []))
+        assert not checkpoints.due(2)
+        assert checkpoints.due(3)
+        assert [checkpoints.due(epoch, 2) for epoch in (3, 4)] == [False, True]
+
+
+def test_a_minute_after_the_last_one_a_checkpoint_is_due_whatever_it_takes(tmp_path, monkeypatch):
+    times = iter((0.0, 1.0, 31.0, 90.0, 91.0))  # opened, saved in half a minute, asked, asked
+    monkeypatch.setattr("jaxvae.checkpoint.monotonic", lambda: next(times))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(Progress(1, {"x": np.zeros(2)}, []))
+        assert [checkpoints.due(epoch) for epoch in (2, 3)] == [False, True]

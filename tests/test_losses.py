@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from jaxvae.losses import (
     RECONSTRUCTIONS,
+    _log1p_up_to_1,
     bernoulli,
     gaussian,
     gaussian_kl,
@@ -47,6 +48,15 @@ def test_bernoulli_to_the_last_digit_of_a_pixel_that_is_almost_right(logit, pixe
     value = loss(jnp.full((1, 1, 1), logit), jnp.full((1, 1, 1), pixel), Hparams())
     # a subnormal float32 is 0 on most hardware, and a grey pixel's distance to 1 has its own last digit
     np.testing.assert_allclose(value, expected, rtol=3e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [(np.float32, 3e-7), (np.float64, 5e-16)])
+def test_log1p_up_to_1_to_the_last_digits(kind, tolerance):
+    x = np.concatenate([np.logspace(-37, 0, 50_000), np.linspace(0, 1, 50_001)]).astype(kind)
+    with jax.enable_x64(kind is np.float64):
+        value = jax.jit(_log1p_up_to_1)(x)
+    assert value.dtype == kind
+    np.testing.assert_allclose(value, np.log1p(x.astype(np.float64)), rtol=tolerance)
 
 
 def test_bernoulli_by_hand():

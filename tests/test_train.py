@@ -18,12 +18,15 @@ from jaxvae.models.conv import ConvDecoder, ConvEncoder
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.train import (
+    ADAM,
+    adam_direction,
     all_finite,
     default_part,
     in_parts,
     init_state,
     learning_rate,
     make_train_step,
+    scaled_sum,
     train_epoch,
 )
 from jaxvae.types import Batch, Hparams, TrainState
@@ -215,6 +218,41 @@ def test_a_gradient_that_is_not_finite_is_not_taken_though_the_loss_is():
     dead, terms = jax.jit(make_train_step(MODEL, root))(make_state(), make_batch(), jax.random.key(0))
     assert all_finite(terms)
     assert not bool(dead.alive)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 2e-6), (jnp.bfloat16, 0.02)])
+@pytest.mark.parametrize("count", [0, 10_000])
+def test_the_direction_is_adam_s(dtype, rtol, count):
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.zeros((3, 4), dtype), "bias": jnp.zeros(4, dtype), "scale": jnp.zeros((), dtype)}
+    moments = ADAM.init(params)._replace(count=jnp.asarray(count, jnp.int32))
+    for scale in (1e-6, 1.0, 1e3, 0.0):
+        gradients = jax.tree.map(lambda p, scale=scale: jnp.asarray(scale * rng.normal(size=p.shape), dtype), params)
+        direction, moments = ADAM.update(gradients, moments)
+        found = jax.jit(adam_direction)(moments)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(direction), strict=True):
+            assert a.dtype == dtype
+            np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=rtol)
+
+
+def test_the_direction_in_float64(float64):
+    params = {"kernel": jnp.zeros(5, jnp.float64)}
+    gradients = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=5))}
+    direction, moments = ADAM.update(gradients, ADAM.init(params))
+    np.testing.assert_allclose(adam_direction(moments)["kernel"], direction["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(adam_direction(moments)["kernel"], np.sign(gradients["kernel"]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2.0**64, -(2.0**100)])
+@pytest.mark.parametrize("beside", [0.0, -1.0, -(1.5 * 2.0**63)], ids=str)
+def test_a_scaled_sum_is_finite_only_if_all_squares_are(bad, beside):
+    """Nothing hides a number whose square overflows, not what stands beside it nor its opposite in another row."""
+    tree = {"kernel": np.full((3, 4), 2.0**50, np.float32), "bias": np.zeros(4, np.float32), "scale": np.float32(1)}
+    check = jax.jit(scaled_sum)
+    assert np.isfinite(check(tree))
+    tree["kernel"][1, :2] = beside, bad
+    tree["kernel"][2, 2] = -bad
+    assert not np.isfinite(check(tree))
 
 
 def test_a_loss_that_is_not_a_scalar_is_refused():
