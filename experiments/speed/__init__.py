@@ -1,0 +1,1 @@
+"""How fast a model trains, beside PyTorch and beside the machine's own limit; `python -m experiments.speed`."""

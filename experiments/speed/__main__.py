@@ -1,0 +1,130 @@
+"""How fast jaxvae trains, beside PyTorch as the documents write it and tuned, and beside the machine's GEMM peak.
+
+source      the models of documents 001 to 004, at their batch sizes
+run time    13 min on 2 CPU cores for --parts training --epochs 3; the default was not timed whole
+command     pip install -e '.[bench]' && python -m experiments.speed
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+from experiments.command import with_fallback
+from experiments.page import markdown
+from experiments.reproduce import STUDIES
+from experiments.speed.contestants import Contestant, Task
+from experiments.study import Changes, Study, flags_of
+from jaxvae import cli
+from jaxvae.config import check_range
+from jaxvae.errors import ConfigError
+from jaxvae.flags import DataFlags, unset
+
+MODELS = {
+    "A": ("mlp_baseline", "document 004's MLP"),
+    "B": ("leaky_conv", "document 003's conv VAE"),
+    "C": ("conv_squared_error", "document 001's conv VAE"),
+    "D": ("fashion_cvae_conv", "document 002's conv CVAE"),
+}
+Part = Literal["training", "costs", "members", "variants", "profile"]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Train four models with jaxvae and with PyTorch, in turns, from the same weights, and compare their speed.
+
+    A: document 004's MLP. B: document 003's conv VAE. C: document 001's. D: document 002's conditional one. Leave the
+    machine alone while it measures. Every figure is of this run; speed.csv has all epochs.
+    """
+
+    models: Annotated[tuple[str, ...], unset("A|B|C|D ...", "all")] = ()
+    """Which models to train."""
+    parts: tuple[Part, ...] = ("training", "costs")
+    """training: epochs of each library, in turns (needs PyTorch; everything then runs on the CPU). costs: evaluation,
+    files, a sweep, the compiler. members: how an epoch grows with the members of a sweep. variants: both lowerings at
+    each precision of matrix products; on a CPU native convolutions take up to 600 s an epoch, so add --limit. profile:
+    what an epoch's time goes to, operation by operation."""
+    epochs: int = 5
+    """Epochs that are timed, after one that is not."""
+    members: tuple[int, ...] = (1, 4, 16, 64, 256)
+    """Numbers of members, for the part of this name."""
+    data: DataFlags = field(default_factory=DataFlags)
+    out: Annotated[Path | None, unset("DIR", "results/speed/TIME-ID")] = None
+    """Folder for the tables and the picture, new or empty."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for model in self.models:
+            if model not in MODELS:
+                raise ConfigError(f"models has {model!r}; there are {', '.join(MODELS)}")
+        check_range("epochs", self.epochs, low=1, high=1000)
+        for count in self.members:
+            check_range("members", count, low=1, high=10**5)
+        if "training" in self.parts and not find_spec("torch"):
+            raise ConfigError(
+                "the part `training` needs PyTorch: pip install -e '.[bench]', or leave it out of --parts"
+            )
+
+
+def run(flags: Speed) -> Path:
+    """Measure, print, and write the files."""
+    from experiments.speed import costs, members, profile, tables, training, variants
+    from jaxvae import runs
+    from jaxvae.experiment import say
+
+    folder = runs.new_folder("speed", flags.out)
+    results, costs_rows, member_rows, variant_rows = [], [], [], []
+    models = flags.models or tuple(MODELS)
+    if "training" in flags.parts:
+        os.environ["JAX_PLATFORMS"] = "cpu"  # of the processes that measure
+    data = with_fallback([named(model) for model in models], flags.data)
+    for model in models:
+        study = study_of(model, data)
+        say(f"{model}: {MODELS[model][1]}")
+        if "training" in flags.parts:
+            results.append(training.measure(model, study, flags.epochs, say))
+            tables.write(results, folder)
+        if "costs" in flags.parts:
+            costs_rows.append(costs.row(model, ask(study, "costs")))
+            runs.write_text(folder / "costs.md", markdown(costs.HEADER, costs_rows) + "\n")
+        if "members" in flags.parts:
+            member_rows += members.rows(model, ask(study, "members", flags.members))
+            runs.write_text(folder / "members.md", markdown(members.HEADER, member_rows) + "\n")
+        if "variants" in flags.parts:
+            variant_rows += variants.rows(model, ask(study, "variants"))
+            runs.write_text(folder / "variants.md", markdown(variants.HEADER, variant_rows) + "\n")
+        if "profile" in flags.parts:
+            operations = profile.rows(ask(study, "profile"))
+            runs.write_text(folder / f"profile_{model}.md", markdown(profile.HEADER, operations) + "\n")
+    for path in sorted(folder.glob("*.md")):
+        print(f"{path.name}\n\n{path.read_text()}")
+    say(f"tables: {folder}")
+    return folder
+
+
+def named(model: str) -> Study:
+    """The study that has a model."""
+    (study,) = (study for study in STUDIES if study.name == MODELS[model][0])
+    return study
+
+
+def study_of(model: str, data: DataFlags) -> Study:
+    """The study of a model at its first point and seed, on the data that the flags ask for."""
+    study = named(model)
+    flags = flags_of(replace(study, sweep=study.sweep.only([0])), Changes(1, study.sweep.seeds[:1], data))
+    return replace(study, sweep=flags.sweep, data=flags.data)
+
+
+def ask(study: Study, what: str, *arguments: Any) -> Any:
+    """What jaxvae answers in a new process, with nothing beside it."""
+    with TemporaryDirectory() as cache, Contestant("jaxvae", Task(study, Path(cache))) as ours:
+        return ours.ask(what, *arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.main("speed", Speed, run))

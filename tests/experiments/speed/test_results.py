@@ -1,0 +1,26 @@
+"""The front page shows the table of one recorded run."""
+
+import json
+from pathlib import Path
+
+import experiments
+
+HERE = Path(experiments.__file__).parent
+RESULTS = HERE / "results" / "speed"
+
+
+def test_the_front_page_has_the_recorded_table():
+    table, *_ = (RESULTS / "speed.md").read_text().split("\n\n")
+    assert len(table.splitlines()) == 2 + 4
+    assert table in (HERE.parent / "README.md").read_text()
+
+
+def test_the_record_is_of_committed_code_and_names_the_machine():
+    recorded = json.loads((RESULTS / "environment.json").read_text())
+    assert set(recorded) == {"A", "B", "C", "D"}
+    for environment in recorded.values():
+        ours = environment["jaxvae"]
+        assert ours["backend"] == "cpu"
+        assert ours["cpu_count"] >= 1
+        assert not ours["commit"].endswith("-dirty")
+        assert environment["PyTorch, tuned"]["threads"] >= 1

@@ -1,0 +1,45 @@
+"""The benchmark's command."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from experiments.speed.__main__ import MODELS, Speed, study_of
+from jaxvae.errors import ConfigError
+from jaxvae.flags import DataFlags
+
+
+def test_flags_are_checked():
+    for wrong in ({"models": ("E",)}, {"epochs": 0}, {"members": (0,)}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            Speed(parts=("costs",), **wrong)
+
+
+def test_without_pytorch_the_other_parts_work(monkeypatch):
+    monkeypatch.setattr("experiments.speed.__main__.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[bench\]'"):
+        Speed()
+    Speed(parts=("costs", "profile"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_study_has_one_member_and_a_batch_that_its_data_fills(model):
+    study = study_of(model, DataFlags(dataset="digits", limit=40))
+    assert (len(study.sweep.points), len(study.sweep.seeds), study.sweep.batch_size) == (1, 1, 40)
+    assert study_of("B", DataFlags()).sweep.batch_size == 1024
+
+
+@pytest.mark.slow
+def test_every_part_from_the_command_line(tmp_path):
+    parts = ["costs", "members", "variants", "profile"] + ["training"] * bool(find_spec("torch"))
+    flags = ["--models", "A", "--epochs", "1", "--members", "1", "2", "--dataset", "digits", "--limit", "64"]
+    command = [sys.executable, "-m", "experiments.speed", *flags, "--parts", *parts, "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"costs.md", "members.md", "variants.md", "profile_A.md"} <= names
+    assert ("speed.png" in names) == ("training" in parts)
+    assert "| A | 2 |" in (tmp_path / "out" / "members.md").read_text()

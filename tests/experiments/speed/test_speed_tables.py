@@ -1,0 +1,119 @@
+"""The benchmark's tables and picture, from made-up epochs."""
+
+import csv
+
+import pytest
+
+from experiments.speed import costs, members, tables, variants
+from experiments.speed.ours import Epoch
+from experiments.speed.picture import draw
+from experiments.speed.profile import operations, rows
+from experiments.speed.training import Result
+
+
+def make_result(model="A", losses=(100.0, 90.0)):
+    def epochs(seconds, factor=1.0):
+        return [Epoch(200.0, 99.0)] + [Epoch(factor * loss, s) for loss, s in zip(losses, seconds, strict=True)]
+
+    return Result(
+        model,
+        batch_size=128,
+        images=1000,
+        epochs={
+            "jaxvae": epochs((1.0, 2.0)),
+            "PyTorch, tuned": epochs((2.0, 6.0), 1.01),
+            "PyTorch, as written": epochs((8.0, 8.0)),
+        },
+        again=[epochs((1.0, 1.0), 1.006)],
+        started={"jaxvae, cold": 5.0, "jaxvae": 4.0, "PyTorch, tuned": 3.0, "PyTorch, as written": 2.0},
+        memory={"jaxvae": 2**20, "PyTorch, tuned": 2**21, "PyTorch, as written": 2**22},
+        compilation={"cold": 3.0, "warm": 0.5},
+        variant="eager",
+        tried={"eager": 0.01, "compiled": "failed: Broken"},
+        peaks={"jaxvae": 1e9, "PyTorch, tuned": 0.5e9},
+        flops=300_000.0,
+        bytes=2000.0,
+        environment={"jaxvae": {"device": "cpu"}},
+    )
+
+
+def test_ratios_are_of_epochs_side_by_side_and_the_first_is_not_timed():
+    result = make_result()
+    assert result.seconds("jaxvae") == 1.5
+    assert result.times("PyTorch, tuned") == 2.5  # the median of 2 and 3
+    assert result.times("PyTorch, as written") == 6.0
+    assert result.share_of_peak("jaxvae") == pytest.approx(0.2)
+
+
+def test_losses_are_compared_epoch_by_epoch():
+    assert tables.agreement(make_result()) == "agree: 1.0% (0.6%), last 1.0% (0.6%)"
+
+
+@pytest.mark.parametrize(("epoch", "loss"), [(2, 92.0), (2, float("nan")), (1, float("nan")), (1, float("inf"))])
+def test_losses_that_differ_in_one_epoch_are_marked(epoch, loss):
+    """Ours are 100 and 90, and differ by 0.6 % between runs."""
+    differ = make_result()
+    differ.epochs["PyTorch, as written"][epoch] = Epoch(loss, 8.0)
+    assert tables.agreement(differ).startswith("DIFFER")
+
+
+def test_files(tmp_path):
+    tables.write([make_result("A"), make_result("B")], tmp_path)
+    with (tmp_path / "speed.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len(found) == 2 * 4 * 3
+    assert found[1] == {"model": "A", "contestant": "jaxvae", "epoch": "1", "seconds": "1.0000", "loss": "100.0000"}
+    text = (tmp_path / "speed.md").read_text()
+    assert (
+        "| A | 128 | 1.50 (1.00 to 2.00) | 4.00 (2.00 to 6.00) | 8.00 (8.00 to 8.00) | 2.50 | 6.00 | 20% | 8% |" in text
+    )
+    assert "| B | 3.0 s | 0.5 s | 5.0 s | 4.0 s | 3.0 s | 2.0 s | 1 MiB | 2 MiB | 4 MiB | 0.30 | 2 |" in text
+    assert (tmp_path / "speed.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_picture_has_a_panel_for_each_model(count):
+    figure = draw([make_result(name) for name in "ABCD"[:count]])
+    assert [axes.get_title() for axes in figure.axes] == [f"{name}, batch 128" for name in "ABCD"[:count]]
+    bars = [patch.get_height() for patch in figure.axes[0].patches]
+    assert bars == [1.5, 4.0, 8.0]
+
+
+def test_costs_as_a_row():
+    found = costs.Costs(2.0, 2.5, 0.25, 0.05, 13.0, 5.0, (1.0, 1.5, 2.0, 2.5))
+    assert costs.row("A", found) == (
+        *("A", "2.00 s", "2.50 s", "25.0%", "5.0%", "13.00 s", "5.00", "1.0 s", "1.5 s", "2.0 s", "2.5 s"),
+    )
+    assert len(costs.row("A", found)) == len(costs.HEADER)
+
+
+def test_members_and_variants_as_rows():
+    found = members.rows("A", [members.Measured(1, 1, 0.5), members.Measured(4, 4, 0.75)])
+    assert found[1] == ("A", "4", "4", "0.750", "0.1875", "1.50")
+    assert variants.rows("A", [variants.Measured("gemm", "float32", 0.5, 99.0)]) == [
+        ("A", "gemm", "float32", "0.500", "99.000")
+    ]
+
+
+def test_a_trace_is_added_up_by_operation():
+    compiled = """
+  %dot.1 = f32[8,4]{1,0} dot(%a, %b), metadata={op_name="jit(f)/while/body/closed_call/encoder/Dense_0/dot_general"}
+  ROOT fusion.2 = f32[4]{0} fusion(%dot.1), kind=kLoop
+"""
+    events = [
+        {"ph": "X", "dur": 10.0, "args": {"hlo_op": "dot.1"}},
+        {"ph": "X", "dur": 30.0, "args": {"hlo_op": "dot.1"}},
+        {"ph": "X", "dur": 10.0, "args": {"hlo_op": "fusion.2"}},
+        {"ph": "X", "dur": 99.0, "args": {"hlo_op": "while.3"}},  # its time is that of what it calls
+        {"ph": "M", "dur": 99.0, "args": {"hlo_op": "dot.1"}},
+        {"ph": "X", "dur": 99.0},
+    ]
+    found = operations(events, compiled)
+    assert [(o.name, o.result, o.source, o.calls) for o in found] == [
+        ("dot.1", "f32[8,4]", "encoder/Dense_0/dot_general", 2),
+        ("fusion.2", "f32[4]", "", 1),
+    ]
+    assert found[0].seconds == pytest.approx(40e-6)
+    shown = rows(found, count=1)
+    assert shown[0][3:] == ("2", "20", "80.0%")
+    assert shown[1] == ("1 more", "", "", "1", "10", "20.0%")
