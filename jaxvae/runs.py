@@ -97,6 +97,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {"jaxvae": jaxvae.__version__, **{name: version(name) for name in packages}},
         "platform": platform.platform(),
+        "processor": _processor(),
         "backend": device.platform,
         "device": device.device_kind,
         "device_count": jax.device_count(),
@@ -115,6 +116,16 @@ def dataset_record(dataset: Dataset) -> dict[str, Any]:
         "test": len(dataset.test.image),
         "sha256": dataset.sha256,
     }
+
+
+def _processor() -> str:
+    """What the processor calls itself, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def _commit() -> str | None:

@@ -19,6 +19,9 @@ from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.train import (
     ADAM,
+    B1,
+    B2,
+    EPS,
     adam_direction,
     all_finite,
     default_part,
@@ -220,9 +223,9 @@ def test_a_gradient_that_is_not_finite_is_not_taken_though_the_loss_is():
     assert not bool(dead.alive)
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 2e-6), (jnp.bfloat16, 0.02)])
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 2e-5), (jnp.bfloat16, 0.02)])
 @pytest.mark.parametrize("count", [0, 10_000])
-def test_the_direction_is_adam_s(dtype, rtol, count):
+def test_the_direction_is_optax_s_to_its_precision(dtype, rtol, count):
     rng = np.random.default_rng(0)
     params = {"kernel": jnp.zeros((3, 4), dtype), "bias": jnp.zeros(4, dtype), "scale": jnp.zeros((), dtype)}
     moments = ADAM.init(params)._replace(count=jnp.asarray(count, jnp.int32))
@@ -241,6 +244,24 @@ def test_the_direction_in_float64(float64):
     direction, moments = ADAM.update(gradients, ADAM.init(params))
     np.testing.assert_allclose(adam_direction(moments)["kernel"], direction["kernel"], rtol=1e-6)
     np.testing.assert_allclose(adam_direction(moments)["kernel"], np.sign(gradients["kernel"]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 1000, 100_000])
+def test_the_direction_is_corrected_to_float32_s_precision(count):
+    """Optax's is 1e-5 off: 1 - 0.999**count loses digits. A network that learns makes a hundred times as much of it."""
+    rng = np.random.default_rng(0)
+    mu, nu = rng.normal(size=50).astype(np.float32), rng.uniform(0.1, 1, 50).astype(np.float32)
+    mean, square = mu.astype(float) / (1 - B1**count), nu.astype(float) / (1 - B2**count)
+    expected = mean / (np.sqrt(square) + EPS)
+    found = jax.jit(adam_direction)(optax.ScaleByAdamState(jnp.asarray(count), {"kernel": mu}, {"kernel": nu}))
+    np.testing.assert_allclose(found["kernel"], expected, rtol=4e-7)
+
+
+def test_optax_s_direction_is_less_precise():
+    gradients = {"kernel": jnp.linspace(0.1, 1.0, 10)}
+    direction, moments = jax.jit(ADAM.update)(gradients, ADAM.init(gradients))
+    off, ours = (np.abs(np.asarray(d["kernel"]) - 1).max() for d in (direction, adam_direction(moments)))
+    assert ours < 5e-7 < 5e-6 < off
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2.0**64, -(2.0**100)])

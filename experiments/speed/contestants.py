@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from experiments.speed.ours import Epoch
+from experiments.speed.ours import Draws, Epoch
 from experiments.study import Study
 from jaxvae.errors import JaxvaeError
 
@@ -102,7 +102,7 @@ def jaxvae_answers(task: Task) -> dict[str, Callable[..., Any]]:
         "params": trainer.initial_params,
         "images": lambda: len(data.train.image),
         "epoch": trainer.epoch,
-        "again": trainer.again,
+        "draws": trainer.draws,
         "compilation": trainer.compilation,
         "peak": lambda: gemm_rate(lambda: product(square, square).block_until_ready()),
         "work": lambda: work_of_step(Trainer(with_model(task.study, lowering="gemm"), data).sweep),
@@ -135,9 +135,9 @@ def torch_answers(task: Task, name: Name) -> dict[str, Callable[..., Any]]:
     loop = AsWritten(*settings) if name == "PyTorch, as written" else Tuned(*settings, variant=task.variant)
     square = torch.randn(GEMM, GEMM)
 
-    def epoch() -> Epoch:
+    def epoch(draws: Draws) -> Epoch:
         start = perf_counter()
-        mean = loop.epoch()
+        mean = loop.epoch(draws)
         return Epoch(mean, perf_counter() - start)
 
     return {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # `--help` imports no jax
 ROUNDS = 3
 RUN = 30.0  # seconds of training to compare evaluation and files with, at least `ROUNDS` epochs
 SWEEP_RUN = 5.0  # seconds of one member's training to compare a sweep's with, at least an epoch
+SWEEP_ROUNDS = 120.0  # seconds after which no further round of both is begun, of at most `ROUNDS`
 MOST = 50  # epochs of either
 SWEEP = 6  # members that are compared with one
 COMPILED = (1, 4, 16, 64)  # members whose compile time is taken
@@ -54,8 +55,8 @@ def costs(study: Study) -> Costs:
         training, evaluated = (median(seconds) for seconds in zip(*pairs, strict=True))
         files = command_files(new_run(1, epochs=len(pairs)), one)
         epochs = min(max(1, round(SWEEP_RUN / training)), MOST)
-        commands = []
-        for _ in range(ROUNDS):
+        commands: list[list[float]] = []
+        while not commands or (len(commands) < ROUNDS and sum(map(sum, commands)) < SWEEP_ROUNDS):
             runs = (new_run(1, epochs=epochs), one), (new_run(SWEEP, epochs=epochs), several)
             commands.append([timed(partial(train, run, sweep, "")) for run, sweep in runs])
     return Costs(

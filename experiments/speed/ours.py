@@ -17,6 +17,13 @@ class Epoch(NamedTuple):
     seconds: float
 
 
+class Draws(NamedTuple):
+    """What chance decides in an epoch."""
+
+    order: Any  # [N] int64, the images in the order that they are taken in
+    noise: Any  # [N, Z] float32, standard normal, in this order
+
+
 class Trainer:
     """The first point of a study with so many seeds."""
 
@@ -54,10 +61,29 @@ class Trainer:
         loss = float(np.average(terms.loss[0], weights=weight))
         return Epoch(loss, perf_counter() - start)
 
-    def again(self, run: int, epochs: int) -> list[Epoch]:
-        """So many epochs from the same initial parameters, in an order and with noise of this run's own."""
-        self.state, self.number = self.sweep.start().state, 1000 * run
-        return [self.epoch() for _ in range(epochs)]
+    def draws(self, number: int) -> Draws:
+        """What the first member draws in this epoch, as NumPy arrays; the first epoch is 1."""
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        from jaxvae.batches import epoch_order
+        from jaxvae.models import sample
+        from jaxvae.objective import example_keys
+        from jaxvae.types import Posterior
+
+        sweep, count = self.sweep, len(self.sweep.train.image)
+        order_key, noise_key = jax.random.split(jax.random.fold_in(sweep.train_keys[0], number))
+        index = epoch_order(count, sweep.batch_size, order_key).index
+        standard = Posterior(*(jnp.zeros((sweep.batch_size, sweep.model.latent_dim)) for _ in Posterior._fields))
+
+        def noise(step: jax.Array) -> jax.Array:
+            keys = example_keys(jax.random.fold_in(noise_key, step), jnp.arange(sweep.batch_size))
+            return sample(sweep.model, keys, standard)
+
+        noises = jax.lax.map(noise, jnp.arange(len(index)))
+        rows = noises.reshape(-1, noises.shape[-1])[:count]
+        return Draws(np.array(index, np.int64).ravel()[:count], np.array(rows))
 
     def lower(self) -> Any:
         """The program of an epoch, traced and lowered."""

@@ -109,10 +109,10 @@ class TorchVAE(nn.Module):
             z = torch.cat([z, functional.one_hot(label, self.num_classes).to(z.dtype)], dim=1)
         return self.decoder(z)
 
-    def forward(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of one posterior sample, mean and log-variance."""
+    def forward(self, image: Tensor, label: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the posterior sample that standard normal `noise` [B, Z] gives, mean and log-variance."""
         mean, logvar = self.encode(image, label)
-        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+        z = mean + torch.exp(0.5 * logvar) * noise
         return self.decode(z, label), mean, logvar
 
 

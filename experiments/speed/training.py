@@ -19,7 +19,6 @@ class Result(NamedTuple):
     batch_size: int
     images: int
     epochs: dict[Name, list[Epoch]]  # the first is not timed
-    again: list[list[Epoch]]  # jaxvae, from the same parameters in another order and with other noise
     started: dict[str, float]  # seconds from the start of a process to the end of its first epoch
     memory: dict[Name, int]  # bytes, at the end of the timed epochs
     compilation: dict[str, float]  # seconds for an epoch, from nothing (cold) and from the programs kept (warm)
@@ -44,11 +43,10 @@ class Result(NamedTuple):
         return self.flops * self.images / self.seconds(name) / max(self.peaks.values())
 
 
-REPEATS = 2  # runs of jaxvae that show what order and noise alone do to the losses
-
-
 def measure(model: str, study: Study, count: int, say: Callable[[str], None]) -> Result:
     """Train one model with all contestants, in turns: each trains an epoch while the others wait.
+
+    All take the images in the same order with the same noise, jaxvae's, so that their losses differ by rounding only.
 
     What only a fresh process shows has one of its own before: the compiler, cold and warm, a first start, and the
     choice of PyTorch's variant.
@@ -67,31 +65,34 @@ def measure(model: str, study: Study, count: int, say: Callable[[str], None]) ->
             task = replace(task, params=first.ask("params"))
         with Contestant("PyTorch, tuned", task) as chooser:
             variant, tried = chooser.ask("variants")
-        contestants: list[Contestant] = []
-        epochs: dict[Name, list[Epoch]] = {}
-        for name in ("jaxvae", *PYTORCH):
+        ours = stack.enter_context(Contestant("jaxvae", task))
+        epochs: dict[Name, list[Epoch]] = {ours.name: [ours.ask("epoch")]}
+        started[ours.name] = ours.age
+        draws = ours.ask("draws", 1)
+        theirs = []
+        for name in PYTORCH:
             contestant = stack.enter_context(Contestant(name, replace(task, variant=variant)))
-            epochs[name] = [contestant.ask("epoch")]
+            epochs[name] = [contestant.ask("epoch", draws)]
             started[name] = contestant.age
-            contestants.append(contestant)
-        ours, tuned, _ = contestants
+            theirs.append(contestant)
+        tuned = theirs[0]
         peaks: dict[Name, float] = {ours.name: 0.0, tuned.name: 0.0}
-        for number in range(count):
-            for contestant in contestants:
-                epochs[contestant.name].append(contestant.ask("epoch"))
+        for number in range(1, count + 1):
+            draws = ours.ask("draws", number + 1)
+            epochs[ours.name].append(ours.ask("epoch"))
+            for contestant in theirs:
+                epochs[contestant.name].append(contestant.ask("epoch", draws))
             for contestant in (ours, tuned):
                 peaks[contestant.name] = max(peaks[contestant.name], contestant.ask("peak"))
             latest = "  ".join(f"{name} {found[-1].seconds:.2f} s" for name, found in epochs.items())
-            say(f"{model}, epoch {number + 1}/{count}: {latest}")
-        memory: dict[Name, int] = {contestant.name: contestant.ask("memory") for contestant in contestants}
-        again = [ours.ask("again", run + 1, 1 + count) for run in range(REPEATS)]
+            say(f"{model}, epoch {number}/{count}: {latest}")
+        memory: dict[Name, int] = {contestant.name: contestant.ask("memory") for contestant in (ours, *theirs)}
         flops, moved = ours.ask("work")
         return Result(
             model,
             study.sweep.batch_size,
             ours.ask("images"),
             epochs,
-            again,
             started,
             memory,
             compilation,

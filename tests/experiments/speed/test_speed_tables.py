@@ -21,10 +21,9 @@ def make_result(model="A", losses=(100.0, 90.0)):
         images=1000,
         epochs={
             "jaxvae": epochs((1.0, 2.0)),
-            "PyTorch, tuned": epochs((2.0, 6.0), 1.01),
+            "PyTorch, tuned": epochs((2.0, 6.0), 1.005),
             "PyTorch, as written": epochs((8.0, 8.0)),
         },
-        again=[epochs((1.0, 1.0), 1.006)],
         started={"jaxvae, cold": 5.0, "jaxvae": 4.0, "PyTorch, tuned": 3.0, "PyTorch, as written": 2.0},
         memory={"jaxvae": 2**20, "PyTorch, tuned": 2**21, "PyTorch, as written": 2**22},
         compilation={"cold": 3.0, "warm": 0.5},
@@ -46,12 +45,12 @@ def test_ratios_are_of_epochs_side_by_side_and_the_first_is_not_timed():
 
 
 def test_losses_are_compared_epoch_by_epoch():
-    assert tables.agreement(make_result()) == "agree: 1.0% (0.6%), last 1.0% (0.6%)"
+    assert tables.agreement(make_result()) == "agree: 0.50%, last 0.50%"
 
 
-@pytest.mark.parametrize(("epoch", "loss"), [(2, 92.0), (2, float("nan")), (1, float("nan")), (1, float("inf"))])
+@pytest.mark.parametrize(("epoch", "loss"), [(2, 91.0), (2, float("nan")), (1, float("nan")), (1, float("inf"))])
 def test_losses_that_differ_in_one_epoch_are_marked(epoch, loss):
-    """Ours are 100 and 90, and differ by 0.6 % between runs."""
+    """Ours are 100 and 90."""
     differ = make_result()
     differ.epochs["PyTorch, as written"][epoch] = Epoch(loss, 8.0)
     assert tables.agreement(differ).startswith("DIFFER")
@@ -61,7 +60,7 @@ def test_files(tmp_path):
     tables.write([make_result("A"), make_result("B")], tmp_path)
     with (tmp_path / "speed.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
-    assert len(found) == 2 * 4 * 3
+    assert len(found) == 2 * 3 * 3
     assert found[1] == {"model": "A", "contestant": "jaxvae", "epoch": "1", "seconds": "1.0000", "loss": "100.0000"}
     text = (tmp_path / "speed.md").read_text()
     assert (
