@@ -124,11 +124,13 @@ def command_files(run: "Run", sweep: "Sweep") -> float:
 def compile_times(study: Study) -> tuple[float, ...]:
     """Seconds to trace and compile an epoch of `COMPILED` members, without programs that are kept."""
     import jax
+    from jax.experimental.compilation_cache import compilation_cache
 
     from experiments.speed.ours import Trainer
     from jaxvae.experiment import load
 
     jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # which JAX would go on using
     data = load(study.data)
     found = []
     for members in COMPILED:

@@ -8,8 +8,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from experiments.speed.contestants import PYTORCH, Contestant, Epoch, Name, Task
+from experiments.speed.contestants import NAMES, Contestant, Name, Task
+from experiments.speed.ours import Draws, Epoch
 from experiments.study import Study
+
+PEAK_ROUNDS = 5
 
 
 class Result(NamedTuple):
@@ -20,7 +23,7 @@ class Result(NamedTuple):
     images: int
     epochs: dict[Name, list[Epoch]]  # the first is not timed
     started: dict[str, float]  # seconds from the start of a process to the end of its first epoch
-    memory: dict[Name, int]  # bytes, at the end of the timed epochs
+    memory: dict[Name, int]  # bytes, the most that a process held until the end of the timed epochs
     compilation: dict[str, float]  # seconds for an epoch, from nothing (cold) and from the programs kept (warm)
     variant: str  # of tuned PyTorch
     tried: dict[str, float | str]  # all of its variants: seconds a step, or why there is none
@@ -44,62 +47,82 @@ class Result(NamedTuple):
 
 
 def measure(model: str, study: Study, count: int, say: Callable[[str], None]) -> Result:
-    """Train one model with all contestants, in turns: each trains an epoch while the others wait.
-
-    All take the images in the same order with the same noise, jaxvae's, so that their losses differ by rounding only.
+    """Train one model with all contestants for `count` timed epochs, and measure what surrounds them.
 
     What only a fresh process shows has one of its own before: the compiler, cold and warm, a first start, and the
     choice of PyTorch's variant.
     """
     assert study.sweep.batch_size is not None
-    started: dict[str, float] = {}
     compilation: dict[str, float] = {}
-    with TemporaryDirectory() as cache, TemporaryDirectory() as other, ExitStack() as stack:
+    with TemporaryDirectory() as cache, TemporaryDirectory() as other:
         task = Task(study, Path(cache))
         for way in ("cold", "warm"):
             with Contestant("jaxvae", replace(task, cache=Path(other))) as alone:
                 compilation[way] = alone.ask("compilation")
-        with Contestant("jaxvae", task) as first:
-            first.ask("epoch")
-            started["jaxvae, cold"] = first.age
-            task = replace(task, params=first.ask("params"))
-        with Contestant("PyTorch, tuned", task) as chooser:
-            variant, tried = chooser.ask("variants")
-        ours = stack.enter_context(Contestant("jaxvae", task))
-        epochs: dict[Name, list[Epoch]] = {ours.name: [ours.ask("epoch")]}
-        started[ours.name] = ours.age
-        draws = ours.ask("draws", 1)
-        theirs = []
-        for name in PYTORCH:
-            contestant = stack.enter_context(Contestant(name, replace(task, variant=variant)))
-            epochs[name] = [contestant.ask("epoch", draws)]
-            started[name] = contestant.age
-            theirs.append(contestant)
-        tuned = theirs[0]
-        peaks: dict[Name, float] = {ours.name: 0.0, tuned.name: 0.0}
+        with Contestant("jaxvae", task) as dealer:
+            dealer.ask("epoch")
+            cold = dealer.age
+            task = replace(task, params=dealer.ask("params"))
+            with Contestant("PyTorch, tuned", task) as chooser:
+                variant, tried = chooser.ask("variants")
+            rounds = train_in_turns(replace(task, variant=variant), count, dealer, lambda text: say(f"{model}, {text}"))
+            flops, moved = dealer.ask("work")
+            images = dealer.ask("images")
+    return Result(
+        **rounds._replace(started={"jaxvae, cold": cold, **rounds.started})._asdict(),
+        model=model,
+        batch_size=study.sweep.batch_size,
+        images=images,
+        compilation=compilation,
+        variant=variant,
+        tried=tried,
+        flops=flops,
+        bytes=moved,
+    )
+
+
+class Rounds(NamedTuple):
+    """What `train_in_turns` finds; the fields are those of `Result`."""
+
+    epochs: dict[Name, list[Epoch]]
+    started: dict[str, float]
+    memory: dict[Name, int]
+    peaks: dict[Name, float]
+    environment: dict[str, Any]
+
+
+def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[str], None]) -> Rounds:
+    """An epoch that is not timed, then `count` rounds, in each of which one trains an epoch while the others wait.
+
+    Another one begins each round. All take the images in the same order with the same noise, jaxvae's, which `dealer`
+    draws for PyTorch: their losses differ by rounding, and by what comes of it.
+    """
+    epochs: dict[Name, list[Epoch]] = {}
+    started: dict[str, float] = {}
+    with ExitStack() as stack:
+        contestants: dict[Name, Contestant] = {}
+
+        def train(name: Name, draws: Draws) -> Epoch:
+            given = () if name == "jaxvae" else (draws,)
+            return contestants[name].ask("epoch", *given)
+
+        draws = dealer.ask("draws", 1)
+        for name in NAMES:
+            contestants[name] = stack.enter_context(Contestant(name, task))
+            epochs[name] = [train(name, draws)]
+            started[name] = contestants[name].age
         for number in range(1, count + 1):
-            draws = ours.ask("draws", number + 1)
-            epochs[ours.name].append(ours.ask("epoch"))
-            for contestant in theirs:
-                epochs[contestant.name].append(contestant.ask("epoch", draws))
-            for contestant in (ours, tuned):
-                peaks[contestant.name] = max(peaks[contestant.name], contestant.ask("peak"))
+            draws = dealer.ask("draws", number + 1)
+            first = number % len(NAMES)
+            for name in (*NAMES[first:], *NAMES[:first]):
+                epochs[name].append(train(name, draws))
             latest = "  ".join(f"{name} {found[-1].seconds:.2f} s" for name, found in epochs.items())
-            say(f"{model}, epoch {number}/{count}: {latest}")
-        memory: dict[Name, int] = {contestant.name: contestant.ask("memory") for contestant in (ours, *theirs)}
-        flops, moved = ours.ask("work")
-        return Result(
-            model,
-            study.sweep.batch_size,
-            ours.ask("images"),
-            epochs,
-            started,
-            memory,
-            compilation,
-            variant,
-            tried,
-            peaks,
-            flops,
-            moved,
-            {contestant.name: contestant.ask("environment") for contestant in (ours, tuned)},
-        )
+            say(f"epoch {number}/{count}: {latest}")
+        memory: dict[Name, int] = {name: contestant.ask("memory") for name, contestant in contestants.items()}
+        libraries: tuple[Name, ...] = ("jaxvae", "PyTorch, tuned")
+        peaks: dict[Name, float] = dict.fromkeys(libraries, 0.0)
+        for _ in range(PEAK_ROUNDS):
+            for name in libraries:
+                peaks[name] = max(peaks[name], contestants[name].ask("peak"))
+        environment: dict[str, Any] = {name: contestants[name].ask("environment") for name in libraries}
+        return Rounds(epochs, started, memory, peaks, environment)
