@@ -147,8 +147,8 @@ class RunFlags:
     resume: Annotated[Path | None, unset("DIR", "a new run")] = None
     """Continue the run in this folder with its own settings; only --epochs may be given beside it."""
     checkpoint_every: Annotated[int | None, unset("INT", "as often as costs 1 % of the time")] = None
-    """Epochs between checkpoints. By default an interruption loses the epochs of a minute at most, or one that takes
-    longer; the end of training always has a checkpoint."""
+    """Epochs between checkpoints. By default an interruption loses less than a minute of training and an epoch; the end
+    of training always has a checkpoint."""
     debug: bool = False
     """Show tracebacks."""
 

@@ -19,7 +19,7 @@ TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Terms]]
 
 B1, B2, EPS = 0.9, 0.999, 1e-8
 ADAM = optax.scale_by_adam(B1, B2, EPS)
-"""Adam's moments and direction with PyTorch's defaults; the step multiplies it by `-hparams.learning_rate`."""
+"""Adam's moments with PyTorch's defaults; the step multiplies `adam_direction` by `-hparams.learning_rate`."""
 
 
 def init_state(model: VAE, image_shape: tuple[int, int, int], key: Array, hparams: Hparams) -> TrainState:
@@ -36,8 +36,8 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
     """`(state, batch, key) -> (state, terms)`, pure: `jit` it, `scan` over it, `vmap` it over members.
 
     The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
-    whose terms or rate are not finite, or whose gradient is not, or too large to be squared (`scaled_sum`), is not
-    taken: the state stays as it was and `alive` turns False for good.
+    whose terms or rate are not finite, or whose gradient is not, or too large to be squared or summed (`scaled_sum`),
+    is not taken: the state stays as it was and `alive` turns False for good.
 
     A batch of more than `part` examples is worked through in parts of at most that size, whose gradients add up: the
     same numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
@@ -105,9 +105,9 @@ def learning_rate(hparams: Hparams, step: Array) -> Array:
 def adam_direction(moments: optax.ScaleByAdamState) -> dict:
     """Adam's direction (Kingma and Ba 2015, algorithm 1) from the moments that a step keeps.
 
-    `ADAM.update` returns one beside the moments, but XLA would compute moments that are kept only if the step is taken
-    twice, and copy the old ones. Its `1 - 0.999**count` is also 1e-5 off in float32, from the first step on; that of
-    `expm1` is not.
+    `ADAM.update` also returns one, but of moments that a step that is not taken drops: with it XLA's CPU backend
+    computes the moments twice and copies the old ones. In float32 its `1 - 0.999**count` is 1e-5 off, from the first
+    step on; that of `expm1` is not.
     """
     count = jnp.asarray(moments.count, float)
     mean, square = (-1.0 / jnp.expm1(math.log(decay) * count) for decay in (B1, B2))

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.beta_sweep import BetaSweep, run
 from jaxvae import cli, latent
+from jaxvae.checkpoint import Checkpoints
 from jaxvae.fit import Sweep
 
 REAL_DATA_DIR = os.environ.get("JAXVAE_DATA_DIR")
@@ -85,8 +86,9 @@ def test_resume_is_the_unbroken_run(tmp_path):
     assert len(read(tmp_path / "parts", "config.json")["environments"]) == 2
 
 
-@pytest.mark.parametrize("epochs_before", [0, 1])
+@pytest.mark.parametrize("epochs_before", [0, 1, 2])
 def test_interrupted_and_resumed(tmp_path, monkeypatch, capsys, epochs_before):
+    """The second epoch has no checkpoint and is trained again."""
     epoch = Sweep.epoch
 
     def interrupt(self, progress):
@@ -94,9 +96,10 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, capsys, epochs_before):
             raise KeyboardInterrupt
         return epoch(self, progress)
 
-    flags = (*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 2)
+    flags = (*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 3)
     with monkeypatch.context() as patch:
         patch.setattr(Sweep, "epoch", interrupt)
+        patch.setattr(Checkpoints, "due", lambda self, epoch, every: epoch == 1)
         assert sweep(*flags, "--out", tmp_path / "run") == 130
     assert f"--resume {tmp_path / 'run'}" in capsys.readouterr().err
     assert sweep("--resume", tmp_path / "run") == 0

@@ -1,5 +1,6 @@
 import csv
 import json
+import platform
 import re
 import subprocess
 
@@ -59,17 +60,11 @@ def test_metrics_keep_all_digits_and_leave_blank_what_a_split_lacks(tmp_path):
     assert tuple(read) == runs.COLUMNS
 
 
-def test_the_processor_is_named_where_the_system_tells(monkeypatch):
-    text = "processor\t: 0\nmodel name\t: Fast 9000: new\nprocessor\t: 1\nmodel name\t: Fast 9000: new\n"
-    monkeypatch.setattr(runs.Path, "read_text", lambda *_, **__: text)
-    assert runs.environment()["processor"] == "Fast 9000: new"
-
-    def missing(*_, **__):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(runs.Path, "read_text", missing)
-    monkeypatch.setattr(runs.platform, "processor", lambda: "M9")
-    assert runs.environment()["processor"] == "M9"
+def test_the_processor_is_named_where_the_system_tells(tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nmodel name\t: Fast 9000: new\nprocessor\t: 1\nmodel name\t: Fast 9000: new\n")
+    assert runs._processor(path) == "Fast 9000: new"
+    assert runs._processor(tmp_path / "missing") == platform.processor()
 
 
 def test_environment_names_what_numbers_depend_on():

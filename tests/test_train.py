@@ -248,30 +248,27 @@ def test_the_direction_in_float64(float64):
 
 @pytest.mark.parametrize("count", [1, 2, 10, 1000, 100_000])
 def test_the_direction_is_corrected_to_float32_s_precision(count):
-    """Optax's is 1e-5 off: 1 - 0.999**count loses digits. A network that learns makes a hundred times as much of it."""
+    """A float32 `1 - 0.999**count` is 1e-5 off, at first and for long."""
     rng = np.random.default_rng(0)
     mu, nu = rng.normal(size=50).astype(np.float32), rng.uniform(0.1, 1, 50).astype(np.float32)
     mean, square = mu.astype(float) / (1 - B1**count), nu.astype(float) / (1 - B2**count)
     expected = mean / (np.sqrt(square) + EPS)
     found = jax.jit(adam_direction)(optax.ScaleByAdamState(jnp.asarray(count), {"kernel": mu}, {"kernel": nu}))
     np.testing.assert_allclose(found["kernel"], expected, rtol=4e-7)
-
-
-def test_optax_s_direction_is_less_precise():
-    gradients = {"kernel": jnp.linspace(0.1, 1.0, 10)}
-    direction, moments = jax.jit(ADAM.update)(gradients, ADAM.init(gradients))
-    off, ours = (np.abs(np.asarray(d["kernel"]) - 1).max() for d in (direction, adam_direction(moments)))
-    assert ours < 5e-7 < 5e-6 < off
+    if count == 1:
+        naive = mu / (1 - np.float32(B1)) / (np.sqrt(nu / (1 - np.float32(B2))) + np.float32(EPS))
+        assert np.abs(naive / expected - 1).min() > 5e-6
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2.0**64, -(2.0**100)])
-@pytest.mark.parametrize("beside", [0.0, -1.0, -(1.5 * 2.0**63)], ids=str)
+@pytest.mark.parametrize("beside", [0.0, -1.0, -np.nextafter(np.float32(2**63), np.float32(0))], ids=str)
 def test_a_scaled_sum_is_finite_only_if_all_squares_are(bad, beside):
     """Nothing hides a number whose square overflows, not what stands beside it nor its opposite in another row."""
     tree = {"kernel": np.full((3, 4), 2.0**50, np.float32), "bias": np.zeros(4, np.float32), "scale": np.float32(1)}
     check = jax.jit(scaled_sum)
+    tree["kernel"][1, 0] = beside
     assert np.isfinite(check(tree))
-    tree["kernel"][1, :2] = beside, bad
+    tree["kernel"][1, 1] = bad
     tree["kernel"][2, 2] = -bad
     assert not np.isfinite(check(tree))
 

@@ -1,4 +1,4 @@
-"""How fast jaxvae trains, beside PyTorch as the documents write it and tuned, and beside the machine's GEMM peak.
+"""How fast jaxvae trains, beside PyTorch in the documents' loop and tuned, and beside the machine's GEMM peak.
 
 source      the models of documents 001 to 004, at their batch sizes
 run time    13 min on 2 CPU cores for --parts training --epochs 3; the default was not timed whole
@@ -63,6 +63,10 @@ class Speed:
             if model not in MODELS:
                 raise ConfigError(f"models has {model!r}; there are {', '.join(MODELS)}")
         check_range("epochs", self.epochs, low=1, high=1000)
+        if not self.members:
+            raise ConfigError("members needs a number")
+        if self.data.rgb:
+            raise ConfigError("rgb: the documents' networks that are compared take one channel")
         for count in self.members:
             check_range("members", count, low=1, high=10**5)
         if "training" in self.parts and not find_spec("torch"):

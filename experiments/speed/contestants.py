@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from experiments.speed.ours import Draws, Epoch
+from experiments.speed.ours import Draws, Epoch, epoch_of
 from experiments.study import Study
 from jaxvae.errors import JaxvaeError
 
@@ -132,11 +132,12 @@ def torch_answers(task: Task, name: Name) -> dict[str, Callable[..., Any]]:
     torch.manual_seed(0)
     study, wanted = task.study, task.study.data
     split = load(wanted.dataset, wanted.data_dir).train
-    assert study.sweep.batch_size is not None
+    batch_size = study.sweep.batch_size
+    assert batch_size is not None
     loss = loss_function(study.model.reconstruction, study.sweep.variances[0], from_logits=name == "PyTorch, tuned")
     model = build(study.model.architecture, task.params)
     data = Images(split.image[: wanted.limit, ..., 0], split.label[: wanted.limit])
-    settings = (model, data, loss, study.sweep.batch_size, study.sweep.learning_rates[0])
+    settings = (model, data, loss, batch_size, study.sweep.learning_rates[0])
     loop = AsWritten(*settings) if name == "PyTorch, as written" else Tuned(*settings, variant=task.variant)
 
     def peak() -> float:
@@ -145,8 +146,8 @@ def torch_answers(task: Task, name: Name) -> dict[str, Callable[..., Any]]:
 
     def epoch(draws: Draws) -> Epoch:
         start = perf_counter()
-        mean = loop.epoch(draws)
-        return Epoch(mean, perf_counter() - start)
+        losses = loop.epoch(draws)
+        return epoch_of(losses, perf_counter() - start, images=len(data), batch_size=batch_size)
 
     return {
         "epoch": epoch,

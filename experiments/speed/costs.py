@@ -1,9 +1,8 @@
 """What surrounds training: members of a sweep, evaluation, checkpoints and files, the compiler."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import redirect_stderr
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +45,7 @@ def costs(study: Study) -> Costs:
     from jaxvae.experiment import make_sweep, train
     from jaxvae.fit import fit
 
-    with TemporaryDirectory() as folder, quiet():
+    with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         new_run = partial(begin_run, study, folder)
         one, several = (make_sweep(new_run(members, epochs=1)) for members in (1, SWEEP))
         for sweep in (one, several):
@@ -147,21 +146,9 @@ def timed(function: Callable[[], object]) -> float:
     return perf_counter() - start
 
 
-@contextmanager
-def quiet():
-    """Without what is said on stderr."""
-    stderr = sys.stderr
-    with open(os.devnull, "w") as nowhere:
-        sys.stderr = nowhere
-        try:
-            yield
-        finally:
-            sys.stderr = stderr
-
-
 HEADER = (
     *("model", "training", "with evaluation", "evaluation", "files and progress"),
-    *(f"{SWEEP} members", "times one", *(f"compile {members}" for members in COMPILED)),
+    *(f"{SWEEP} members, a command", "times one's command", *(f"compile {members}" for members in COMPILED)),
 )
 
 

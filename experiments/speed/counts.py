@@ -1,9 +1,12 @@
 """The work of a training step, counted: multiplications and additions of its matrix products, bytes that it moves."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 from jax.extend import core
+
+if TYPE_CHECKING:
+    from jaxvae.fit import Sweep
 
 
 class Work(NamedTuple):
@@ -36,7 +39,7 @@ def matrix_flops(jaxpr: core.Jaxpr) -> int:
     return total
 
 
-def work_of_step(sweep: Any) -> Work:
+def work_of_step(sweep: "Sweep") -> Work:
     """The work of one step of a sweep's only member on one batch, whole and with convolutions as matrix products."""
     from jaxvae.batches import gather
     from jaxvae.train import make_train_step
@@ -45,6 +48,7 @@ def work_of_step(sweep: Any) -> Work:
     index, weight = (jax.ShapeDtypeStruct((size,), kind) for kind in ("int32", "float32"))
     batch = jax.eval_shape(gather, sweep.train, index, weight)
     member = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), sweep.abstract_state())
-    step = jax.jit(make_train_step(sweep.model, sweep.reconstruction)).trace(member, batch, jax.random.key(0))
+    train_step = make_train_step(sweep.model, sweep.reconstruction)  # pyright: ignore[reportArgumentType]
+    step = jax.jit(train_step).trace(member, batch, jax.random.key(0))
     cost = step.lower().compile().cost_analysis() or {}
     return Work(matrix_flops(step.jaxpr.jaxpr) / size, cost.get("bytes accessed", float("nan")) / size)

@@ -10,11 +10,24 @@ if TYPE_CHECKING:  # `--help` imports no jax
     from jaxvae.data.dataset import Dataset
 
 
-class Epoch(NamedTuple):
-    """One epoch of a contestant."""
+BEGINNING = 20
+"""Steps whose losses tell whether contestants learn the same, before a network has made more of rounding."""
 
-    loss: float  # mean over the epoch, nats per image
+
+class Epoch(NamedTuple):
+    """One epoch of a contestant; losses are nats per image."""
+
+    loss: float  # mean over the epoch's images
     seconds: float
+    beginning: tuple[float, ...]  # the losses of the first steps, at most `BEGINNING`
+
+
+def epoch_of(losses: Any, seconds: float, *, images: int, batch_size: int) -> Epoch:
+    """From the mean losses of all steps [S], of which the last may be of fewer images."""
+    import numpy as np
+
+    weight = np.minimum(images - batch_size * np.arange(len(losses)), batch_size)
+    return Epoch(float(np.average(losses, weights=weight)), seconds, tuple(map(float, losses[:BEGINNING])))
 
 
 class Draws(NamedTuple):
@@ -49,17 +62,14 @@ class Trainer:
         import jax
         import numpy as np
 
-        from jaxvae.batches import num_steps
         from jaxvae.sweep import train_members
 
         start = perf_counter()
         self.number += 1
         keys = jax.vmap(jax.random.fold_in, (0, None))(self.sweep.train_keys, self.number)
         self.state, terms = train_members(self.sweep.train_step, self.state, self.sweep.train, keys, **self.static)
-        count, size = len(self.sweep.train.image), self.sweep.batch_size
-        weight = np.minimum(count - size * np.arange(num_steps(count, size)), size)
-        loss = float(np.average(terms.loss[0], weights=weight))
-        return Epoch(loss, perf_counter() - start)
+        losses, seconds = np.asarray(terms.loss[0]), perf_counter() - start
+        return epoch_of(losses, seconds, images=len(self.sweep.train.image), batch_size=self.sweep.batch_size)
 
     def draws(self, number: int) -> Draws:
         """What the first member draws in this epoch, as NumPy arrays; the first epoch is 1."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from experiments.speed.ours import Trainer
 
 HEADER = ("operation", "result", "from", "calls", "us a call", "share")
-INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ([^{ ]+)", re.MULTILINE)
+INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\([^)]*\)|[^{ ]+)", re.MULTILINE)
 SOURCE = re.compile(r'op_name="([^"]*)"')
 OUTER = re.compile(r"^.*(?:while/body/(?:closed_call/)?)")
 

@@ -1,8 +1,8 @@
-"""One epoch of training in PyTorch: as the documents write it, and tuned.
+"""One epoch of training in PyTorch: in the documents' loop, and tuned.
 
 Both minimize what jaxvae minimizes: reconstruction summed over pixels plus beta KL summed over latents, averaged over
 the batch, with Adam; both take an epoch's order and noise as jaxvae drew them, which spares PyTorch some milliseconds,
-and return the epoch's mean loss per image.
+and return the loss of each step, nats per image.
 """
 
 import copy
@@ -59,24 +59,28 @@ class Images(Dataset):
 
 
 class AsWritten:
-    """The documents' loop: a DataLoader that converts image by image, Adam, `.item()` after every step."""
+    """The documents' loop: a DataLoader that converts image by image, Adam, `.item()` after every step.
+
+    It is that of documents 001 and 004, without what either adds (004 flattens each image and calls `.item()` three
+    times a step); documents 002 and 003 print none.
+    """
 
     def __init__(self, model: TorchVAE, data: Images, loss: Loss, batch_size: int, learning_rate: float) -> None:
         self.model, self.data, self.loss, self.batch_size = model, data, loss, batch_size
         self.optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
 
-    def epoch(self, draws: Draws) -> float:
-        """Train one epoch and return its mean loss."""
+    def epoch(self, draws: Draws) -> NDArray[np.float32]:
+        """Train one epoch and return the losses of its steps [S]."""
         loader = DataLoader(self.data, batch_size=self.batch_size, sampler=draws.order.tolist())
-        noises, total = torch.from_numpy(draws.noise).split(self.batch_size), 0.0
+        noises, losses = torch.from_numpy(draws.noise).split(self.batch_size), []
         for (image, label), noise in zip(loader, noises, strict=True):
             self.optimizer.zero_grad()
             logits, mean, logvar = self.model(image, label, noise)
             loss = self.loss(logits, image, mean, logvar)
             loss.backward()
             self.optimizer.step()
-            total += loss.item() * len(image)
-        return total / len(self.data)
+            losses.append(loss.item())
+        return np.array(losses, np.float32)
 
 
 class Tuned:
@@ -148,11 +152,10 @@ class Tuned:
 
         return step
 
-    def epoch(self, draws: Draws) -> float:
-        """Train one epoch and return its mean loss."""
+    def epoch(self, draws: Draws) -> NDArray[np.float32]:
+        """Train one epoch and return the losses of its steps [S]."""
         parts = (torch.from_numpy(drawn).split(self.batch_size) for drawn in draws)
-        losses = torch.stack([self.step(index, noise) * len(index) for index, noise in zip(*parts, strict=True)])
-        return float(losses.sum()) / len(self.image)
+        return torch.stack([self.step(index, noise) for index, noise in zip(*parts, strict=True)]).numpy()
 
 
 def variants(model: TorchVAE) -> list[str]:

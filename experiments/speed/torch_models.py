@@ -1,4 +1,4 @@
-"""The benchmark's models in PyTorch, as the documents write them, with jaxvae's initial weights.
+"""The benchmark's models in PyTorch: the documents' networks with jaxvae's initial weights.
 
 Images are [B, 1, 28, 28], labels [B]. A decoder returns logits; the loops say what becomes of them.
 """

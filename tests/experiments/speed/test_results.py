@@ -18,6 +18,7 @@ def test_the_front_page_has_the_recorded_table():
 def test_the_record_is_of_committed_code_and_names_the_machine():
     recorded = json.loads((RESULTS / "environment.json").read_text())
     assert set(recorded) == {"A", "B", "C", "D"}
+    assert len({environment["jaxvae"]["commit"] for environment in recorded.values()}) == 1
     for environment in recorded.values():
         ours = environment["jaxvae"]
         assert ours["backend"] == "cpu"

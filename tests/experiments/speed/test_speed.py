@@ -13,9 +13,11 @@ from jaxvae.flags import DataFlags
 
 
 def test_flags_are_checked():
-    for wrong in ({"models": ("E",)}, {"epochs": 0}, {"members": (0,)}):
+    for wrong in ({"models": ("E",)}, {"epochs": 0}, {"members": (0,)}, {"members": ()}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Speed(parts=("costs",), **wrong)
+    with pytest.raises(ConfigError, match="rgb"):
+        Speed(parts=("costs",), data=DataFlags(rgb=True))
 
 
 def test_without_pytorch_the_other_parts_work(monkeypatch):

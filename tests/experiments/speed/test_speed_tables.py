@@ -13,7 +13,8 @@ from experiments.speed.training import Result
 
 def make_result(model="A", losses=(100.0, 90.0)):
     def epochs(seconds, factor=1.0):
-        return [Epoch(200.0, 99.0)] + [Epoch(factor * loss, s) for loss, s in zip(losses, seconds, strict=True)]
+        first = Epoch(200.0, 99.0, (600.0, 500.0))
+        return [first] + [Epoch(factor * loss, s, (1.0, 1.0)) for loss, s in zip(losses, seconds, strict=True)]
 
     return Result(
         model,
@@ -46,16 +47,22 @@ def test_ratios_are_of_epochs_side_by_side_and_the_first_is_not_timed():
 
 def test_losses_are_compared():
     result = make_result()
-    assert tables.agreement(result) == ("agree: 0.000% (0.000%)", "0.50% (0.50%)")
-    result.epochs["PyTorch, tuned"][0] = Epoch(200.04, 8.0)
-    assert tables.agreement(result)[0] == "agree: 0.020% (0.020%)"
+    assert tables.agreement(result) == ("agree: 0e+00 (0e+00)", "0.00% (0.00%)", "0.50% (0.50%)")
+    result.epochs["PyTorch, tuned"][0] = Epoch(202.0, 8.0, (600.0, 500.0025))
+    assert tables.agreement(result) == ("agree: 5e-06 (5e-06)", "1.00% (0.99%)", "0.50% (0.50%)")
 
 
-@pytest.mark.parametrize(("epoch", "loss"), [(0, 200.2), (0, 199.8), (0, float("nan")), (2, float("nan")), (1, 1e999)])
-def test_losses_that_differ_at_first_or_are_not_finite_are_marked(epoch, loss):
-    """Ours are 200, 100 and 90."""
+@pytest.mark.parametrize("losses", [(600.0, 500.01), (600.0, 499.99), (600.0, float("nan")), (1e999, 500.0)])
+def test_first_steps_that_differ_are_marked(losses):
     differ = make_result()
-    differ.epochs["PyTorch, as written"][epoch] = Epoch(loss, 8.0)
+    differ.epochs["PyTorch, as written"][0] = Epoch(200.0, 8.0, losses)
+    assert tables.agreement(differ)[0].startswith("DIFFER")
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_marked(loss):
+    differ = make_result()
+    differ.epochs["PyTorch, tuned"][2] = Epoch(loss, 8.0, ())
     assert tables.agreement(differ)[0].startswith("DIFFER")
 
 
@@ -101,11 +108,13 @@ def test_a_trace_is_added_up_by_operation():
     compiled = """
   %dot.1 = f32[8,4]{1,0} dot(%a, %b), metadata={op_name="jit(f)/while/body/closed_call/encoder/Dense_0/dot_general"}
   ROOT fusion.2 = f32[4]{0} fusion(%dot.1), kind=kLoop
+  %sort.3 = (u32[4]{0}, s32[4]{0}) sort(%a, %b), dimensions={0}
 """
     events = [
         {"ph": "X", "dur": 10.0, "args": {"hlo_op": "dot.1"}},
         {"ph": "X", "dur": 30.0, "args": {"hlo_op": "dot.1"}},
         {"ph": "X", "dur": 10.0, "args": {"hlo_op": "fusion.2"}},
+        {"ph": "X", "dur": 5.0, "args": {"hlo_op": "sort.3"}},
         {"ph": "X", "dur": 99.0, "args": {"hlo_op": "while.3"}},  # its time is that of what it calls
         {"ph": "M", "dur": 99.0, "args": {"hlo_op": "dot.1"}},
         {"ph": "X", "dur": 99.0},
@@ -114,8 +123,9 @@ def test_a_trace_is_added_up_by_operation():
     assert [(o.name, o.result, o.source, o.calls) for o in found] == [
         ("dot.1", "f32[8,4]", "encoder/Dense_0/dot_general", 2),
         ("fusion.2", "f32[4]", "", 1),
+        ("sort.3", "(u32[4]{0}, s32[4]{0})", "", 1),
     ]
     assert found[0].seconds == pytest.approx(40e-6)
     shown = rows(found, count=1)
-    assert shown[0][3:] == ("2", "20", "80.0%")
-    assert shown[1] == ("1 more", "", "", "1", "10", "20.0%")
+    assert shown[0][3:] == ("2", "20", "72.7%")
+    assert shown[1] == ("2 more", "", "", "2", "7", "27.3%")

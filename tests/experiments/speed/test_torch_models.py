@@ -1,6 +1,7 @@
 """The benchmark's PyTorch models are the functions that jaxvae trains: outputs, loss and gradients."""
 
 from dataclasses import replace
+from time import sleep
 
 import jax
 import jax.numpy as jnp
@@ -124,20 +125,20 @@ def test_a_tuned_step_is_a_step_as_written(model, variant):
 def test_the_fastest_variant_is_chosen_and_one_that_fails_is_named(monkeypatch):
     study = study_of("B", DataFlags(dataset="digits"))
     params = init_state(build_model(study.model, (28, 28, 1), 10), (28, 28, 1), jax.random.key(0), Hparams()).params
-    monkeypatch.setattr("experiments.speed.torch_loops.TURN", 0.01)
-    real = Tuned.step_function
+    monkeypatch.setattr("experiments.speed.torch_loops.TURN", 0.1)
 
     def step_function(self, model, variant):
         if "compiled" in variant:
             raise RuntimeError("no compiler here")
-        return real(self, model, variant)
+        return lambda index, noise: sleep(0.02 if variant == "eager" else 0.005)
 
     monkeypatch.setattr(Tuned, "step_function", step_function)
     data = Images(np.zeros((SIZE, 28, 28), np.uint8), np.zeros(SIZE, np.int32))
     loss = loss_function(study.model.reconstruction, 0.5, from_logits=True)
     loop = Tuned(build(study.model.architecture, jax.tree.map(np.asarray, params)), data, loss, SIZE, 1e-3)
     assert {loop.tried[name] for name in ("compiled", "compiled channels-last")} == {"failed: RuntimeError"}
-    assert loop.variant == min(("eager", "eager channels-last"), key=lambda name: loop.tried[name])
+    assert loop.variant == "eager channels-last"
+    assert 0.005 < loop.tried["eager channels-last"] < 0.02 < loop.tried["eager"]
 
 
 @pytest.mark.parametrize("kind", [AsWritten, Tuned])
@@ -152,19 +153,19 @@ def test_a_loop_trains(kind, monkeypatch):
     loss = loss_function("bernoulli", 0.5, from_logits=kind is Tuned)
     loop = kind(build("mlp", jax.tree.map(np.asarray, params)), data, loss, 8, 1e-3)
     draws = Draws(np.arange(20), np.zeros((20, 20), np.float32))
-    first, *_, last = (loop.epoch(draws) for _ in range(5))
+    first, *_, last = (loop.epoch(draws).mean() for _ in range(5))
     assert last < 0.99 * first
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_an_epoch_from_the_same_draws_has_jaxvae_s_loss(name):
-    """Twelve steps, the last on fewer images; with another learning rate, order or noise the losses differ."""
+    """In twelve steps, the last on fewer images; with another learning rate, order or noise they differ."""
     study = study_of(name, DataFlags(dataset="digits", limit=90))
     study = replace(study, sweep=replace(study.sweep, batch_size=8))
     digits = load("digits")
     trainer = Trainer(study, replace(digits, train=Split(*(x[:90] for x in digits.train))))
     params, draws = trainer.initial_params(), trainer.draws(1)
-    ours, rate = trainer.epoch().loss, study.sweep.learning_rates[0]
+    ours, rate = trainer.epoch().beginning, study.sweep.learning_rates[0]
     images = Images(digits.train.image[:90, ..., 0], digits.train.label[:90])
 
     def theirs(kind, draws, rate):
@@ -173,10 +174,10 @@ def test_an_epoch_from_the_same_draws_has_jaxvae_s_loss(name):
         return kind(build(study.model.architecture, params), images, loss, 8, rate, **settings).epoch(draws)
 
     for kind in (AsWritten, Tuned):
-        np.testing.assert_allclose(theirs(kind, draws, rate), ours, rtol=2e-6)
+        np.testing.assert_allclose(theirs(kind, draws, rate), ours, rtol=1e-5)
     for other in (draws._replace(order=draws.order[::-1].copy()), draws._replace(noise=draws.noise[::-1].copy())):
-        assert abs(theirs(Tuned, other, rate) / ours - 1) > 2e-5
-    assert abs(theirs(Tuned, draws, 1.01 * rate) / ours - 1) > 2e-5
+        assert np.abs(theirs(Tuned, other, rate) / ours - 1).max() > 1e-4
+    assert np.abs(theirs(Tuned, draws, 1.1 * rate) / ours - 1).max() > 1e-4
 
 
 def test_flat_order_is_that_of_a_transposed_map():
