@@ -98,8 +98,9 @@ def in_parts(x: Array, part: int) -> Array:
 
 def learning_rate(hparams: Hparams, step: Array) -> Array:
     """The rate of update number `step` (from 0): a line up to `hparams.learning_rate` over its warm-up, then that."""
-    progress = (step.astype(jnp.float32) + 1.0) / jnp.maximum(hparams.warmup_steps, 1.0)
-    return jnp.asarray(hparams.learning_rate) * jnp.minimum(progress, 1.0)
+    rate = jnp.asarray(hparams.learning_rate)
+    progress = (step.astype(rate.dtype) + 1.0) / jnp.maximum(hparams.warmup_steps, 1.0)
+    return rate * jnp.minimum(progress, 1.0)
 
 
 def adam_direction(moments: optax.ScaleByAdamState) -> dict:
