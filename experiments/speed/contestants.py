@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,10 +50,14 @@ class Contestant:
     def ask(self, what: str, *arguments: Any) -> Any:
         """Have `what` done, a name in the answers below, and return what comes of it."""
         try:
-            self.connection.send((what, *arguments))
-            return self.connection.recv()
+            with suppress(BrokenPipeError):  # it may have ended with an error, which is still to be received
+                self.connection.send((what, *arguments))
+            answer = self.connection.recv()
         except (EOFError, OSError):
             raise JaxvaeError(f"the process of {self.name} ended early; its message is above") from None
+        if isinstance(answer, JaxvaeError):
+            raise answer
+        return answer
 
     @property
     def age(self) -> float:
@@ -69,15 +74,18 @@ class Contestant:
 
 
 def serve(connection: Connection, name: Name, task: Task) -> None:
-    """Answer until the other end is closed."""
-    answers = jaxvae_answers(task) if name == "jaxvae" else torch_answers(task, name)
-    answers["memory"] = peak_memory
-    while True:
-        try:
-            question, *arguments = connection.recv()
-        except EOFError:
-            return
-        connection.send(answers[question](*arguments))
+    """Answer until the other end is closed, or with the error of a user that ends it."""
+    try:
+        answers = jaxvae_answers(task) if name == "jaxvae" else torch_answers(task, name)
+        answers["memory"] = peak_memory
+        while True:
+            try:
+                question, *arguments = connection.recv()
+            except EOFError:
+                return
+            connection.send(answers[question](*arguments))
+    except JaxvaeError as error:
+        connection.send(error)
 
 
 def jaxvae_answers(task: Task) -> dict[str, Callable[..., Any]]:

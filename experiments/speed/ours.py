@@ -20,6 +20,7 @@ class Epoch(NamedTuple):
     loss: float  # mean over the epoch's images
     seconds: float
     beginning: tuple[float, ...]  # the losses of the first steps, at most `BEGINNING`
+    stolen: float | None = None  # share of the processors' time that a virtual machine's host gave to others; if known
 
 
 def epoch_of(losses: Any, seconds: float, *, images: int, batch_size: int) -> Epoch:

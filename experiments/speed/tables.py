@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.page import markdown as table
 from experiments.speed.contestants import NAMES, Name
+from experiments.speed.ours import Epoch
 from experiments.speed.picture import draw
 from experiments.speed.training import Result
 from jaxvae.plots.style import save
@@ -31,6 +33,7 @@ HEADER = (
         "losses, first steps",
         "first epoch",
         "last",
+        "stolen",
     ),
 )
 START_HEADER = (
@@ -44,8 +47,9 @@ of which all three trained one epoch. The peak is the faster library's rate of m
 both shares count the matrix products that jaxvae computes. Losses: the largest relative difference of PyTorch's to
 jaxvae's, of the first 20 steps and of the means of the first and the last epoch; all begin with the same weights and
 draw the same order and noise. They agree if those of the first steps differ by at most 1e-5; in brackets, what
-PyTorch's two differ by. First epoch after: seconds from a process's start. Memory: the most that each process held.
-Bytes are of a step on a whole batch, as XLA counts.
+PyTorch's two differ by. Stolen: the share of the processors' time that a virtual machine's host gave to others, the
+median of each contestant's epochs. First epoch after: seconds from a process's start. Memory: the most that each
+process held. Bytes are of a step on a whole batch, as XLA counts.
 """
 
 
@@ -53,17 +57,22 @@ def write(results: Sequence[Result], folder: Path) -> None:
     """`speed.csv`, `speed.md`, `speed.png` and `environment.json`, anew after each model."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("model", "contestant", "epoch", "seconds", "loss"))
+    writer.writerow(("model", "contestant", "epoch", "seconds", "loss", "stolen"))
     for result in results:
         for name, epochs in result.epochs.items():
             writer.writerows(
-                (result.model, name, number, f"{epoch.seconds:.4f}", f"{epoch.loss:.4f}")
+                (result.model, name, number, f"{epoch.seconds:.4f}", f"{epoch.loss:.4f}", taken(epoch))
                 for number, epoch in enumerate(epochs)
             )
     write_text(folder / "speed.csv", text.getvalue())
     write_text(folder / "speed.md", markdown(results))
     save(draw(results), folder / "speed.png")
     write_json(folder / "environment.json", {result.model: result.environment for result in results})
+
+
+def taken(epoch: Epoch) -> str:
+    """The stolen share as a cell of the CSV; empty if not known."""
+    return "" if epoch.stolen is None else f"{epoch.stolen:.4f}"
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -82,7 +91,14 @@ def training_row(result: Result) -> tuple[str, ...]:
         *(f"{result.times(name):.2f}" for name in NAMES[1:]),
         *(f"{result.share_of_peak(name):.0%}" for name in ("jaxvae", "PyTorch, tuned")),
         *agreement(result),
+        ", ".join(stolen(epochs[1:]) for epochs in result.epochs.values()),
     )
+
+
+def stolen(epochs: Sequence[Epoch]) -> str:
+    """The median share of the processors' time that the host of a virtual machine gave to others."""
+    known = [epoch.stolen for epoch in epochs if epoch.stolen is not None]
+    return f"{median(known):.0%}" if known else "not known"
 
 
 def spread(result: Result, name: Name) -> str:

@@ -1,11 +1,13 @@
 """One model trained by every contestant, in turns, and what came of it."""
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from experiments.speed.contestants import NAMES, Contestant, Name, Task
@@ -104,7 +106,12 @@ def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[st
 
         def train(name: Name, draws: Draws) -> Epoch:
             given = () if name == "jaxvae" else (draws,)
-            return contestants[name].ask("epoch", *given)
+            start, before = perf_counter(), stolen_seconds()
+            epoch = contestants[name].ask("epoch", *given)
+            elapsed, after = perf_counter() - start, stolen_seconds()
+            if before is None or after is None:
+                return epoch
+            return epoch._replace(stolen=(after - before) / (elapsed * (os.cpu_count() or 1)))
 
         draws = dealer.ask("draws", 1)
         for name in NAMES:
@@ -126,3 +133,12 @@ def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[st
                 peaks[name] = max(peaks[name], contestants[name].ask("peak"))
         environment: dict[str, Any] = {name: contestants[name].ask("environment") for name in libraries}
         return Rounds(epochs, started, memory, peaks, environment)
+
+
+def stolen_seconds(stat: Path = Path("/proc/stat")) -> float | None:
+    """What a virtual machine's host has given to others of all processors' time, since the start; None if not known."""
+    try:
+        _, *jiffies = stat.read_text(encoding="ascii").splitlines()[0].split()
+    except OSError:  # not Linux
+        return None
+    return int(jiffies[7]) / os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 import pytest
 
 from experiments.speed.__main__ import MODELS, Speed, study_of
-from jaxvae.errors import ConfigError
+from experiments.speed.contestants import Contestant, Task
+from jaxvae.errors import ConfigError, DataError
 from jaxvae.flags import DataFlags
 
 
@@ -25,6 +26,12 @@ def test_without_pytorch_the_other_parts_work(monkeypatch):
     with pytest.raises(ConfigError, match=r"pip install -e '\.\[bench\]'"):
         Speed()
     Speed(parts=("costs", "profile"))
+
+
+def test_the_error_of_a_process_is_one_line_here(tmp_path):
+    study = study_of("A", DataFlags(data_dir=tmp_path))
+    with Contestant("jaxvae", Task(study, tmp_path)) as ours, pytest.raises(DataError, match=str(tmp_path)):
+        ours.ask("images")
 
 
 @pytest.mark.parametrize("model", MODELS)

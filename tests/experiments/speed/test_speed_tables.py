@@ -1,6 +1,7 @@
 """The benchmark's tables and picture, from made-up epochs."""
 
 import csv
+import os
 
 import pytest
 
@@ -8,13 +9,13 @@ from experiments.speed import costs, members, tables, variants
 from experiments.speed.ours import Epoch
 from experiments.speed.picture import draw
 from experiments.speed.profile import operations, rows
-from experiments.speed.training import Result
+from experiments.speed.training import Result, stolen_seconds
 
 
 def make_result(model="A", losses=(100.0, 90.0)):
     def epochs(seconds, factor=1.0):
         first = Epoch(200.0, 99.0, (600.0, 500.0))
-        return [first] + [Epoch(factor * loss, s, (1.0, 1.0)) for loss, s in zip(losses, seconds, strict=True)]
+        return [first] + [Epoch(factor * loss, s, (1.0, 1.0), 0.25) for loss, s in zip(losses, seconds, strict=True)]
 
     return Result(
         model,
@@ -66,16 +67,26 @@ def test_a_loss_that_is_not_finite_is_marked(loss):
     assert tables.agreement(differ)[0].startswith("DIFFER")
 
 
+def test_stolen_time_is_read_from_the_processors_line(tmp_path):
+    (tmp_path / "stat").write_text("cpu  100 0 50 1000 1 0 2 300 0 0\ncpu0 50 0 25 500 0 0 1 150 0 0\n")
+    assert stolen_seconds(tmp_path / "stat") == 300 / os.sysconf("SC_CLK_TCK")
+    assert stolen_seconds(tmp_path / "nothing") is None
+    assert tables.stolen(make_result().epochs["jaxvae"][:1]) == "not known"
+
+
 def test_files(tmp_path):
     tables.write([make_result("A"), make_result("B")], tmp_path)
     with (tmp_path / "speed.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert len(found) == 2 * 3 * 3
-    assert found[1] == {"model": "A", "contestant": "jaxvae", "epoch": "1", "seconds": "1.0000", "loss": "100.0000"}
+    first = {"model": "A", "contestant": "jaxvae", "epoch": "1", "seconds": "1.0000", "loss": "100.0000"}
+    assert found[1] == {**first, "stolen": "0.2500"}
+    assert found[0]["stolen"] == ""
     text = (tmp_path / "speed.md").read_text()
     assert (
         "| A | 128 | 1.50 (1.00 to 2.00) | 4.00 (2.00 to 6.00) | 8.00 (8.00 to 8.00) | 2.50 | 6.00 | 20% | 8% |" in text
     )
+    assert text.count("| 25%, 25%, 25% |") == 2
     assert "| B | 3.0 s | 0.5 s | 5.0 s | 4.0 s | 3.0 s | 2.0 s | 1 MiB | 2 MiB | 4 MiB | 0.30 | 2 |" in text
     assert (tmp_path / "speed.png").stat().st_size > 10_000
 
