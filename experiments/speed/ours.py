@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # `--help` imports no jax
     from jaxvae.data.dataset import Dataset
 
 
-BEGINNING = 20
+BEGINNING = 10
 """Steps whose losses tell whether contestants learn the same, before a network has made more of rounding."""
 
 

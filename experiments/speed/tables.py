@@ -45,7 +45,7 @@ START_HEADER = (
 NOTES = """Seconds are medians, with the fastest and the slowest epoch; speed-ups are medians over the rounds, in each
 of which all three trained one epoch. The peak is the faster library's rate of multiplying two 2048 x 2048 matrices;
 both shares count the matrix products that jaxvae computes. Losses: the largest relative difference of PyTorch's to
-jaxvae's, of the first 20 steps and of the means of the first and the last epoch; all begin with the same weights and
+jaxvae's, of the first 10 steps and of the means of the first and the last epoch; all begin with the same weights and
 draw the same order and noise. They agree if those of the first steps differ by at most 1e-5; in brackets, what
 PyTorch's two differ by. Stolen: the share of the processors' time that a virtual machine's host gave to others, the
 median of each contestant's epochs. First epoch after: seconds from a process's start. Memory: the most that each
