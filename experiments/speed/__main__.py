@@ -48,7 +48,8 @@ class Speed:
     each precision of matrix products; on a CPU native convolutions take up to 600 s an epoch, so add --limit. profile:
     what an epoch's time goes to, operation by operation."""
     epochs: int = 5
-    """Epochs that are timed, after one that is not."""
+    """Epochs that are timed, after one that is not. On a virtual machine a round does not count from which the host
+    took much of the processors' time; up to three times as many are trained then."""
     members: tuple[int, ...] = (1, 4, 16, 64, 256)
     """Numbers of members, for the part of this name."""
     data: DataFlags = field(default_factory=DataFlags)

@@ -34,6 +34,7 @@ HEADER = (
         "first epoch",
         "last",
         "stolen",
+        "rounds that count",
     ),
 )
 START_HEADER = (
@@ -48,8 +49,9 @@ both shares count the matrix products that jaxvae computes. Losses: the largest 
 jaxvae's, of the first 10 steps and of the means of the first and the last epoch; all begin with the same weights and
 draw the same order and noise. They agree if those of the first steps differ by at most 1e-5; in brackets, what
 PyTorch's two differ by. Stolen: the share of the processors' time that a virtual machine's host gave to others, the
-median of each contestant's epochs. First epoch after: seconds from a process's start. Memory: the most that each
-process held. Bytes are of a step on a whole batch, as XLA counts.
+median of each contestant's epochs. A round counts in which it was at most 5 % for each; where these are fewer than was
+asked for, the rounds with the least count. speed.csv has all of them. First epoch after: seconds from a process's
+start. Memory: the most that each process held. Bytes are of a step on a whole batch, as XLA counts.
 """
 
 
@@ -57,11 +59,19 @@ def write(results: Sequence[Result], folder: Path) -> None:
     """`speed.csv`, `speed.md`, `speed.png` and `environment.json`, anew after each model."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("model", "contestant", "epoch", "seconds", "loss", "stolen"))
+    writer.writerow(("model", "contestant", "epoch", "seconds", "loss", "stolen", "counted"))
     for result in results:
         for name, epochs in result.epochs.items():
             writer.writerows(
-                (result.model, name, number, f"{epoch.seconds:.4f}", f"{epoch.loss:.4f}", taken(epoch))
+                (
+                    result.model,
+                    name,
+                    number,
+                    f"{epoch.seconds:.4f}",
+                    f"{epoch.loss:.4f}",
+                    taken(epoch),
+                    int(number in result.counted),
+                )
                 for number, epoch in enumerate(epochs)
             )
     write_text(folder / "speed.csv", text.getvalue())
@@ -91,7 +101,8 @@ def training_row(result: Result) -> tuple[str, ...]:
         *(f"{result.times(name):.2f}" for name in NAMES[1:]),
         *(f"{result.share_of_peak(name):.0%}" for name in ("jaxvae", "PyTorch, tuned")),
         *agreement(result),
-        ", ".join(stolen(epochs[1:]) for epochs in result.epochs.values()),
+        ", ".join(stolen(result.timed(name)) for name in NAMES),
+        f"{len(result.counted)} of {len(result.epochs['jaxvae']) - 1}",
     )
 
 
@@ -103,7 +114,7 @@ def stolen(epochs: Sequence[Epoch]) -> str:
 
 def spread(result: Result, name: Name) -> str:
     """The median epoch, and the fastest and slowest."""
-    seconds = sorted(epoch.seconds for epoch in result.epochs[name][1:])
+    seconds = sorted(epoch.seconds for epoch in result.timed(name))
     return f"{result.seconds(name):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})"
 
 

@@ -1,7 +1,7 @@
 """One model trained by every contestant, in turns, and what came of it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,10 @@ from experiments.speed.ours import Draws, Epoch
 from experiments.study import Study
 
 PEAK_ROUNDS = 5
+UNDISTURBED = 0.05
+"""A round counts in which the host of a virtual machine took at most this share of the processors' time from each."""
+MOST = 3
+"""Times as many rounds as are asked for, after which the least disturbed ones count."""
 
 
 class Result(NamedTuple):
@@ -24,6 +28,7 @@ class Result(NamedTuple):
     batch_size: int
     images: int
     epochs: dict[Name, list[Epoch]]  # the first is not timed
+    counted: list[int]  # which of the others count, see `undisturbed`
     started: dict[str, float]  # seconds from the start of a process to the end of its first epoch
     memory: dict[Name, int]  # bytes, the most that a process held until the end of the timed epochs
     compilation: dict[str, float]  # seconds for an epoch, from nothing (cold) and from the programs kept (warm)
@@ -36,12 +41,16 @@ class Result(NamedTuple):
 
     def seconds(self, name: Name) -> float:
         """The median epoch."""
-        return median(epoch.seconds for epoch in self.epochs[name][1:])
+        return median(epoch.seconds for epoch in self.timed(name))
 
     def times(self, name: Name) -> float:
         """How many times as fast as `name` jaxvae is: the median over the rounds, each of which ran side by side."""
-        rounds = zip(self.epochs[name][1:], self.epochs["jaxvae"][1:], strict=True)
+        rounds = zip(self.timed(name), self.timed("jaxvae"), strict=True)
         return median(theirs.seconds / ours.seconds for theirs, ours in rounds)
+
+    def timed(self, name: Name) -> list[Epoch]:
+        """The epochs that count."""
+        return [self.epochs[name][number] for number in self.counted]
 
     def share_of_peak(self, name: Name) -> float:
         """Of the machine's matrix product rate, the larger of the two libraries'."""
@@ -87,6 +96,7 @@ class Rounds(NamedTuple):
     """What `train_in_turns` finds; the fields are those of `Result`."""
 
     epochs: dict[Name, list[Epoch]]
+    counted: list[int]
     started: dict[str, float]
     memory: dict[Name, int]
     peaks: dict[Name, float]
@@ -94,10 +104,11 @@ class Rounds(NamedTuple):
 
 
 def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[str], None]) -> Rounds:
-    """An epoch that is not timed, then `count` rounds, in each of which one trains an epoch while the others wait.
+    """An epoch that is not timed, then rounds, in each of which one trains an epoch while the others wait.
 
-    Another one begins each round. All take the images in the same order with the same noise, jaxvae's, which `dealer`
-    draws for PyTorch: their losses differ by rounding, and by what comes of it.
+    There are `count` rounds, and more where a virtual machine's host disturbs them. Another one begins each round. All
+    take the images in the same order with the same noise, jaxvae's, which `dealer` draws for PyTorch: their losses
+    differ by rounding, and by what comes of it.
     """
     epochs: dict[Name, list[Epoch]] = {}
     started: dict[str, float] = {}
@@ -118,13 +129,17 @@ def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[st
             contestants[name] = stack.enter_context(Contestant(name, task))
             epochs[name] = [train(name, draws)]
             started[name] = contestants[name].age
-        for number in range(1, count + 1):
+        number, counted, disturbances = 0, [], []
+        while number < count or (len(counted) < count and number < MOST * count):
+            number += 1
             draws = dealer.ask("draws", number + 1)
             first = number % len(NAMES)
             for name in (*NAMES[first:], *NAMES[:first]):
                 epochs[name].append(train(name, draws))
             latest = "  ".join(f"{name} {found[-1].seconds:.2f} s" for name, found in epochs.items())
-            say(f"epoch {number}/{count}: {latest}")
+            disturbances.append(max(found[-1].stolen or 0.0 for found in epochs.values()))
+            counted = undisturbed(disturbances, 0)
+            say(f"epoch {number}: {latest}; {len(counted)}/{count} undisturbed")
         memory: dict[Name, int] = {name: contestant.ask("memory") for name, contestant in contestants.items()}
         libraries: tuple[Name, ...] = ("jaxvae", "PyTorch, tuned")
         peaks: dict[Name, float] = dict.fromkeys(libraries, 0.0)
@@ -132,7 +147,17 @@ def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[st
             for name in libraries:
                 peaks[name] = max(peaks[name], contestants[name].ask("peak"))
         environment: dict[str, Any] = {name: contestants[name].ask("environment") for name in libraries}
-        return Rounds(epochs, started, memory, peaks, environment)
+        return Rounds(epochs, undisturbed(disturbances, count), started, memory, peaks, environment)
+
+
+def undisturbed(disturbances: Sequence[float], least: int) -> list[int]:
+    """Which rounds count, from 1, by the largest share of processor time that the host took from one of the epochs.
+
+    Those with at most `UNDISTURBED`, or, where these are fewer than `least`, so many with the smallest share.
+    """
+    quiet = sum(disturbance <= UNDISTURBED for disturbance in disturbances)
+    order = sorted(range(len(disturbances)), key=lambda at: disturbances[at])
+    return sorted(at + 1 for at in order[: max(quiet, least)])
 
 
 def stolen_seconds(stat: Path = Path("/proc/stat")) -> float | None:

@@ -9,7 +9,7 @@ from experiments.speed import costs, members, tables, variants
 from experiments.speed.ours import Epoch
 from experiments.speed.picture import draw
 from experiments.speed.profile import operations, rows
-from experiments.speed.training import Result, stolen_seconds
+from experiments.speed.training import Result, stolen_seconds, undisturbed
 
 
 def make_result(model="A", losses=(100.0, 90.0)):
@@ -26,6 +26,7 @@ def make_result(model="A", losses=(100.0, 90.0)):
             "PyTorch, tuned": epochs((2.0, 6.0), 1.005),
             "PyTorch, as written": epochs((8.0, 8.0)),
         },
+        counted=[1, 2],
         started={"jaxvae, cold": 5.0, "jaxvae": 4.0, "PyTorch, tuned": 3.0, "PyTorch, as written": 2.0},
         memory={"jaxvae": 2**20, "PyTorch, tuned": 2**21, "PyTorch, as written": 2**22},
         compilation={"cold": 3.0, "warm": 0.5},
@@ -44,6 +45,21 @@ def test_ratios_are_of_epochs_side_by_side_and_the_first_is_not_timed():
     assert result.times("PyTorch, tuned") == 2.5  # the median of 2 and 3
     assert result.times("PyTorch, as written") == 6.0
     assert result.share_of_peak("jaxvae") == pytest.approx(0.2)
+
+
+def test_rounds_that_do_not_count_are_not_timed():
+    result = make_result()._replace(counted=[2])
+    assert result.seconds("jaxvae") == 2.0
+    assert result.times("PyTorch, tuned") == 3.0
+    assert tables.spread(result, "PyTorch, tuned") == "6.00 (6.00 to 6.00)"
+    assert tables.training_row(result)[-1] == "1 of 2"
+
+
+def test_rounds_count_that_the_host_left_alone_or_else_the_least_disturbed():
+    assert undisturbed([0.0, 0.05, 0.06, 0.01], 3) == [1, 2, 4]
+    assert undisturbed([0.0, 0.05, 0.06, 0.01], 2) == [1, 2, 4]
+    assert undisturbed([0.3, 0.05, 0.2, 0.1], 2) == [2, 4]
+    assert undisturbed([0.3, 0.2], 0) == []
 
 
 def test_losses_are_compared():
@@ -80,13 +96,13 @@ def test_files(tmp_path):
         found = list(csv.DictReader(file))
     assert len(found) == 2 * 3 * 3
     first = {"model": "A", "contestant": "jaxvae", "epoch": "1", "seconds": "1.0000", "loss": "100.0000"}
-    assert found[1] == {**first, "stolen": "0.2500"}
+    assert found[1] == {**first, "stolen": "0.2500", "counted": "1"}
     assert found[0]["stolen"] == ""
     text = (tmp_path / "speed.md").read_text()
     assert (
         "| A | 128 | 1.50 (1.00 to 2.00) | 4.00 (2.00 to 6.00) | 8.00 (8.00 to 8.00) | 2.50 | 6.00 | 20% | 8% |" in text
     )
-    assert text.count("| 25%, 25%, 25% |") == 2
+    assert text.count("| 25%, 25%, 25% | 2 of 2 |") == 2
     assert "| B | 3.0 s | 0.5 s | 5.0 s | 4.0 s | 3.0 s | 2.0 s | 1 MiB | 2 MiB | 4 MiB | 0.30 | 2 |" in text
     assert (tmp_path / "speed.png").stat().st_size > 10_000
 
