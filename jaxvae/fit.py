@@ -90,17 +90,26 @@ class Sweep:
         shapes = jax.eval_shape(partial(self._init, chunk=1))
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
 
-    def epoch(self, progress: Progress) -> Progress:
-        """Train one epoch, then evaluate on the test split. `progress.state` is donated: do not use it again."""
-        number = progress.epoch + 1
-        state, terms = train_members(
+    def train_epoch(self, state: TrainState, number: int) -> tuple[TrainState, Terms]:
+        """Epoch `number`, from 1, of every member: the new state and each step's terms [K, S]; `state` is donated."""
+        keys = jax.vmap(jax.random.fold_in, (0, None))(self.train_keys, number)
+        return train_members(self.train_step, state, self.train, keys, batch_size=self.batch_size, chunk=self.chunk)
+
+    def trace_epoch(self) -> jax.stages.Traced:
+        """The program of an epoch, to be lowered and compiled: to look at it, or to see what that takes."""
+        return train_members.trace(
             self.train_step,
-            progress.state,
+            self.abstract_state(),
             self.train,
-            jax.vmap(jax.random.fold_in, (0, None))(self.train_keys, number),
+            self.train_keys,
             batch_size=self.batch_size,
             chunk=self.chunk,
         )
+
+    def epoch(self, progress: Progress) -> Progress:
+        """Train one epoch, then evaluate on the test split. `progress.state` is donated: do not use it again."""
+        number = progress.epoch + 1
+        state, terms = self.train_epoch(progress.state, number)
         alive = np.asarray(state.alive)
         rows = self._train_rows(terms, alive) + self._test_rows(self.evaluate(state), alive)
         return Progress(number, state, progress.history + [{**row, "epoch": number} for row in rows])

@@ -1,7 +1,7 @@
 """What surrounds training: members of a sweep, evaluation, checkpoints and files, the compiler."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
 from functools import partial
@@ -9,21 +9,24 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory, mkdtemp
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
-from unittest.mock import patch
+from typing import NamedTuple
 
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from experiments.speed.ours import Trainer
+from experiments.speed.rounds import Round, in_turns, watched
 from experiments.study import Study
+from jaxvae.experiment import begin, load, train
+from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import Flags, RunFlags
+from jaxvae.sweep import at_points
 
-if TYPE_CHECKING:  # `--help` imports no jax
-    from jaxvae.experiment import Run
-    from jaxvae.fit import Progress, Sweep
-
-ROUNDS = 3
-RUN = 30.0  # seconds of training to compare evaluation and files with, at least `ROUNDS` epochs
+RUN = 30.0  # seconds of training to compare an evaluation and files with
 SWEEP_RUN = 5.0  # seconds of one member's training to compare a sweep's with, at least an epoch
-SWEEP_ROUNDS = 120.0  # seconds after which no further round of both is begun, of at most `ROUNDS`
-MOST = 50  # epochs of either
+LEAST, MOST = 3, 50  # epochs of the former
+SWEEP_ROUNDS = 3  # of one member and a sweep
+SWEEP_LIMIT = 300.0  # seconds after which no further one is begun
 SWEEP = 6  # members that are compared with one
 COMPILED = (1, 4, 16, 64)  # members whose compile time is taken
 
@@ -37,97 +40,94 @@ class Costs(NamedTuple):
     files_share: float  # progress, metrics.csv and checkpoints of a command
     sweep: float  # `SWEEP` members as a command, with all of these
     sweep_times: float  # what one member takes, as a command
+    stolen: float  # the largest share of the processors' time that a host took in a round of either that counts
     compilation: tuple[float, ...]  # of an epoch of `COMPILED` members, from nothing
 
 
 def costs(study: Study) -> Costs:
     """Measure them all in this process."""
-    from jaxvae.experiment import make_sweep, train
-    from jaxvae.fit import fit
-
     with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-        new_run = partial(begin_run, study, folder)
-        one, several = (make_sweep(new_run(members, epochs=1)) for members in (1, SWEEP))
-        for sweep in (one, several):
-            fit(sweep, epochs=1)  # compiles
-        pairs = training_and_evaluation(one)
-        training, evaluated = (median(seconds) for seconds in zip(*pairs, strict=True))
-        files = command_files(new_run(1, epochs=len(pairs)), one)
-        epochs = min(max(1, round(SWEEP_RUN / training)), MOST)
-        commands: list[list[float]] = []
-        while not commands or (len(commands) < ROUNDS and sum(map(sum, commands)) < SWEEP_ROUNDS):
-            runs = (new_run(1, epochs=epochs), one), (new_run(SWEEP, epochs=epochs), several)
-            commands.append([timed(partial(train, run, sweep, "")) for run, sweep in runs])
+        one, several = (Command(study, members, Path(folder)) for members in (1, SWEEP))
+        epochs = training_and_evaluation(one.sweep)
+        evaluation_share = median(both / alone - 1 for alone, both in (found.seconds for found in epochs))
+        training, evaluated = (median(seconds) for seconds in zip(*(found.seconds for found in epochs), strict=True))
+        files_share = (1 + evaluation_share) * one.files_share(number_of(training))
+        length = min(max(1, round(SWEEP_RUN / training)), MOST)
+        commands = in_turns([partial(one, length), partial(several, length)], SWEEP_ROUNDS, limit=SWEEP_LIMIT)
     return Costs(
         training,
         evaluated,
-        evaluation_share=median((both - alone) / alone for alone, both in pairs),
-        files_share=files / (len(pairs) * training),
-        sweep=median(of_all for _, of_all in commands) / epochs,
-        sweep_times=median(of_all / of_one for of_one, of_all in commands),
+        evaluation_share,
+        files_share,
+        sweep=median(of_all for _, of_all in (found.seconds for found in commands)) / length,
+        sweep_times=median(of_all / of_one for of_one, of_all in (found.seconds for found in commands)),
+        stolen=max(found.stolen for found in epochs + commands),
         compilation=compile_times(study),
     )
 
 
-def begin_run(study: Study, folder: str, members: int, *, epochs: int) -> "Run":
-    """A run of the command line, in a new folder inside `folder`."""
-    from jaxvae.experiment import begin
+class ClockedSweep(Sweep):
+    """A sweep that adds up the seconds of its epochs."""
 
-    sweep = replace(study.sweep, seeds=tuple(range(members)), epochs=epochs)
-    out = Path(mkdtemp(dir=folder))
-    return begin(study.name, Flags(sweep, study.model, study.data, RunFlags(out=out)))
+    seconds = 0.0
+
+    def epoch(self, progress: Progress) -> Progress:
+        """As `Sweep.epoch`."""
+        start = perf_counter()
+        progress = super().epoch(progress)
+        self.seconds += perf_counter() - start
+        return progress
 
 
-def training_and_evaluation(sweep: "Sweep") -> list[tuple[float, float]]:
-    """Seconds of epochs without and with an evaluation, in turns, for `RUN` seconds of training."""
-    import jax
+class Command:
+    """Training as the command line does it, compiled, with so many seeds of a study's first point."""
 
-    from jaxvae.sweep import train_members
+    def __init__(self, study: Study, members: int, folder: Path) -> None:
+        settings = replace(study.sweep, seeds=tuple(range(members)), epochs=1)
+        out = RunFlags(out=Path(mkdtemp(dir=folder)))
+        self.run = begin(study.name, Flags(settings, study.model, study.data, out))
+        points = at_points(study.sweep.points[:1], settings.seeds)
+        assert settings.batch_size is not None
+        self.sweep = ClockedSweep(study.model, self.run.dataset, points, batch_size=settings.batch_size)
+        fit(self.sweep, epochs=1)
 
-    static = {"batch_size": sweep.batch_size, "chunk": sweep.chunk}
+    def __call__(self, epochs: int) -> None:
+        """Train with progress, metrics.csv and checkpoints, in a new folder."""
+        flags = replace(self.run.flags, sweep=replace(self.run.flags.sweep, epochs=epochs))
+        train(replace(self.run, folder=Path(mkdtemp(dir=self.run.folder)), flags=flags), self.sweep, "")
+
+    def files_share(self, epochs: int) -> float:
+        """What progress, files and checkpoints take beside the epochs, which are evaluated, as a share of these."""
+        before = self.sweep.seconds
+        _, seconds, _ = watched(lambda: self(epochs))
+        fitting = self.sweep.seconds - before
+        return (seconds - fitting) / fitting
+
+
+def training_and_evaluation(sweep: Sweep) -> list[Round]:
+    """Epochs without and with an evaluation, in turns, for `RUN` seconds of training."""
     state, progress = sweep.start().state, sweep.start()
 
     def training() -> None:
         nonlocal state
-        state, _ = train_members(sweep.train_step, state, sweep.train, sweep.train_keys, **static)
+        state, _ = sweep.train_epoch(state, 1)
         jax.block_until_ready(state)
 
     def evaluated() -> None:
         nonlocal progress
         progress = sweep.epoch(progress)
 
-    pairs = []
-    while len(pairs) < ROUNDS or (len(pairs) < MOST and sum(alone for alone, _ in pairs) < RUN):
-        pairs.append((timed(training), timed(evaluated)))
-    return pairs
+    _, seconds, _ = watched(training)
+    return in_turns([training, evaluated], number_of(seconds))
 
 
-def command_files(run: "Run", sweep: "Sweep") -> float:
-    """Seconds that a command spends on progress, metrics.csv and checkpoints: all that is not the fit itself."""
-    from jaxvae import experiment
-    from jaxvae.fit import fit
-
-    fitting = 0.0
-
-    def watched(sweep: "Sweep", *, on_epoch: Callable[["Progress"], None], **settings: Any) -> "Progress":
-        nonlocal fitting
-        start, callbacks = perf_counter(), []
-        progress = fit(sweep, on_epoch=lambda p: callbacks.append(timed(lambda: on_epoch(p))), **settings)
-        fitting = perf_counter() - start - sum(callbacks)
-        return progress
-
-    with patch.object(experiment, "fit", watched):
-        return timed(lambda: experiment.train(run, sweep, "")) - fitting
+def number_of(seconds: float) -> int:
+    """How many epochs of so many seconds are compared."""
+    return min(max(LEAST, round(RUN / seconds)), MOST)
 
 
 def compile_times(study: Study) -> tuple[float, ...]:
     """Seconds to trace and compile an epoch of `COMPILED` members, without programs that are kept."""
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
-    from experiments.speed.ours import Trainer
-    from jaxvae.experiment import load
-
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()  # which JAX would go on using
     data = load(study.data)
@@ -139,16 +139,9 @@ def compile_times(study: Study) -> tuple[float, ...]:
     return tuple(found)
 
 
-def timed(function: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
-    start = perf_counter()
-    function()
-    return perf_counter() - start
-
-
 HEADER = (
     *("model", "training", "with evaluation", "evaluation", "files and progress"),
-    *(f"{SWEEP} members, a command", "times one's command", *(f"compile {members}" for members in COMPILED)),
+    *(f"{SWEEP} members, a command", "times one's command", "stolen", *(f"compile {members}" for members in COMPILED)),
 )
 
 
@@ -160,5 +153,6 @@ def row(model: str, costs: Costs) -> Sequence[str]:
         *(f"{share:.1%}" for share in (costs.evaluation_share, costs.files_share)),
         f"{costs.sweep:.2f} s",
         f"{costs.sweep_times:.2f}",
+        f"{costs.stolen:.0%}",
         *(f"{seconds:.1f} s" for seconds in costs.compilation),
     )

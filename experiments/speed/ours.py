@@ -49,7 +49,6 @@ class Trainer:
         points = at_points(study.sweep.points[:1], range(members))
         self.sweep = Sweep(study.model, data, points, batch_size=study.sweep.batch_size)
         self.state, self.number = self.sweep.start().state, 0
-        self.static: dict[str, Any] = {"batch_size": self.sweep.batch_size, "chunk": self.sweep.chunk}
 
     def initial_params(self) -> Any:
         """The first member's, before any epoch, as NumPy arrays."""
@@ -60,15 +59,11 @@ class Trainer:
 
     def epoch(self) -> Epoch:
         """Train one; the loss is the first member's."""
-        import jax
         import numpy as np
-
-        from jaxvae.sweep import train_members
 
         start = perf_counter()
         self.number += 1
-        keys = jax.vmap(jax.random.fold_in, (0, None))(self.sweep.train_keys, self.number)
-        self.state, terms = train_members(self.sweep.train_step, self.state, self.sweep.train, keys, **self.static)
+        self.state, terms = self.sweep.train_epoch(self.state, self.number)
         losses, seconds = np.asarray(terms.loss[0]), perf_counter() - start
         return epoch_of(losses, seconds, images=len(self.sweep.train.image), batch_size=self.sweep.batch_size)
 
@@ -96,18 +91,10 @@ class Trainer:
         rows = noises.reshape(-1, noises.shape[-1])[:count]
         return Draws(np.array(index, np.int64).ravel()[:count], np.array(rows))
 
-    def lower(self) -> Any:
-        """The program of an epoch, traced and lowered."""
-        from jaxvae.sweep import train_members
-
-        return train_members.lower(
-            self.sweep.train_step, self.state, self.sweep.train, self.sweep.train_keys, **self.static
-        )
-
     def compilation(self) -> float:
         """Seconds to trace and compile an epoch."""
         start = perf_counter()
-        self.lower().compile()
+        self.sweep.trace_epoch().lower().compile()
         return perf_counter() - start
 
 

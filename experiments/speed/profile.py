@@ -32,7 +32,7 @@ def profile(trainer: Trainer) -> list[Operation]:
     import jax
 
     trainer.epoch()
-    compiled = trainer.lower().compile().as_text() or ""
+    compiled = trainer.sweep.trace_epoch().lower().compile().as_text() or ""
     with TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             trainer.epoch()

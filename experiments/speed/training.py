@@ -1,24 +1,19 @@
 """One model trained by every contestant, in turns, and what came of it."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any, NamedTuple
 
 from experiments.speed.contestants import NAMES, Contestant, Name, Task
 from experiments.speed.ours import Draws, Epoch
+from experiments.speed.rounds import enough, undisturbed, watched
 from experiments.study import Study
 
 PEAK_ROUNDS = 5
-UNDISTURBED = 0.05
-"""A round counts in which the host of a virtual machine took at most this share of the processors' time from each."""
-MOST = 3
-"""Times as many rounds as are asked for, after which the least disturbed ones count."""
 
 
 class Result(NamedTuple):
@@ -117,29 +112,24 @@ def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[st
 
         def train(name: Name, draws: Draws) -> Epoch:
             given = () if name == "jaxvae" else (draws,)
-            start, before = perf_counter(), stolen_seconds()
-            epoch = contestants[name].ask("epoch", *given)
-            elapsed, after = perf_counter() - start, stolen_seconds()
-            if before is None or after is None:
-                return epoch
-            return epoch._replace(stolen=(after - before) / (elapsed * (os.cpu_count() or 1)))
+            epoch, _, stolen = watched(lambda: contestants[name].ask("epoch", *given))
+            return epoch._replace(stolen=stolen)
 
         draws = dealer.ask("draws", 1)
         for name in NAMES:
             contestants[name] = stack.enter_context(Contestant(name, task))
             epochs[name] = [train(name, draws)]
             started[name] = contestants[name].age
-        number, counted, disturbances = 0, [], []
-        while number < count or (len(counted) < count and number < MOST * count):
-            number += 1
+        shares: list[float] = []
+        while not enough(shares, count):
+            number = len(shares) + 1
             draws = dealer.ask("draws", number + 1)
             first = number % len(NAMES)
             for name in (*NAMES[first:], *NAMES[:first]):
                 epochs[name].append(train(name, draws))
             latest = "  ".join(f"{name} {found[-1].seconds:.2f} s" for name, found in epochs.items())
-            disturbances.append(max(found[-1].stolen or 0.0 for found in epochs.values()))
-            counted = undisturbed(disturbances, 0)
-            say(f"epoch {number}: {latest}; {len(counted)}/{count} undisturbed")
+            shares.append(max(found[-1].stolen or 0.0 for found in epochs.values()))
+            say(f"epoch {number}: {latest}; {len(undisturbed(shares, 0))}/{count} undisturbed")
         memory: dict[Name, int] = {name: contestant.ask("memory") for name, contestant in contestants.items()}
         libraries: tuple[Name, ...] = ("jaxvae", "PyTorch, tuned")
         peaks: dict[Name, float] = dict.fromkeys(libraries, 0.0)
@@ -147,23 +137,5 @@ def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[st
             for name in libraries:
                 peaks[name] = max(peaks[name], contestants[name].ask("peak"))
         environment: dict[str, Any] = {name: contestants[name].ask("environment") for name in libraries}
-        return Rounds(epochs, undisturbed(disturbances, count), started, memory, peaks, environment)
-
-
-def undisturbed(disturbances: Sequence[float], least: int) -> list[int]:
-    """Which rounds count, from 1, by the largest share of processor time that the host took from one of the epochs.
-
-    Those with at most `UNDISTURBED`, or, where these are fewer than `least`, so many with the smallest share.
-    """
-    quiet = sum(disturbance <= UNDISTURBED for disturbance in disturbances)
-    order = sorted(range(len(disturbances)), key=lambda at: disturbances[at])
-    return sorted(at + 1 for at in order[: max(quiet, least)])
-
-
-def stolen_seconds(stat: Path = Path("/proc/stat")) -> float | None:
-    """What a virtual machine's host has given to others of all processors' time, since the start; None if not known."""
-    try:
-        _, *jiffies = stat.read_text(encoding="ascii").splitlines()[0].split()
-    except OSError:  # not Linux
-        return None
-    return int(jiffies[7]) / os.sysconf("SC_CLK_TCK")
+        counted = [number + 1 for number in undisturbed(shares, count)]
+        return Rounds(epochs, counted, started, memory, peaks, environment)

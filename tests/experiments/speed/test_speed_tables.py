@@ -1,7 +1,6 @@
 """The benchmark's tables and picture, from made-up epochs."""
 
 import csv
-import os
 
 import pytest
 
@@ -9,7 +8,7 @@ from experiments.speed import costs, members, tables, variants
 from experiments.speed.ours import Epoch
 from experiments.speed.picture import draw
 from experiments.speed.profile import operations, rows
-from experiments.speed.training import Result, stolen_seconds, undisturbed
+from experiments.speed.training import Result
 
 
 def make_result(model="A", losses=(100.0, 90.0)):
@@ -55,13 +54,6 @@ def test_rounds_that_do_not_count_are_not_timed():
     assert tables.training_row(result)[-1] == "1 of 2"
 
 
-def test_rounds_count_that_the_host_left_alone_or_else_the_least_disturbed():
-    assert undisturbed([0.0, 0.05, 0.06, 0.01], 3) == [1, 2, 4]
-    assert undisturbed([0.0, 0.05, 0.06, 0.01], 2) == [1, 2, 4]
-    assert undisturbed([0.3, 0.05, 0.2, 0.1], 2) == [2, 4]
-    assert undisturbed([0.3, 0.2], 0) == []
-
-
 def test_losses_are_compared():
     result = make_result()
     assert tables.agreement(result) == ("agree: 0e+00 (0e+00)", "0.00% (0.00%)", "0.50% (0.50%)")
@@ -83,10 +75,7 @@ def test_a_loss_that_is_not_finite_is_marked(loss):
     assert tables.agreement(differ)[0].startswith("DIFFER")
 
 
-def test_stolen_time_is_read_from_the_processors_line(tmp_path):
-    (tmp_path / "stat").write_text("cpu  100 0 50 1000 1 0 2 300 0 0\ncpu0 50 0 25 500 0 0 1 150 0 0\n")
-    assert stolen_seconds(tmp_path / "stat") == 300 / os.sysconf("SC_CLK_TCK")
-    assert stolen_seconds(tmp_path / "nothing") is None
+def test_stolen_time_may_not_be_known():
     assert tables.stolen(make_result().epochs["jaxvae"][:1]) == "not known"
 
 
@@ -116,9 +105,9 @@ def test_the_picture_has_a_panel_for_each_model(count):
 
 
 def test_costs_as_a_row():
-    found = costs.Costs(2.0, 2.5, 0.25, 0.05, 13.0, 5.0, (1.0, 1.5, 2.0, 2.5))
+    found = costs.Costs(2.0, 2.5, 0.25, 0.05, 13.0, 5.0, 0.04, (1.0, 1.5, 2.0, 2.5))
     assert costs.row("A", found) == (
-        *("A", "2.00 s", "2.50 s", "25.0%", "5.0%", "13.00 s", "5.00", "1.0 s", "1.5 s", "2.0 s", "2.5 s"),
+        *("A", "2.00 s", "2.50 s", "25.0%", "5.0%", "13.00 s", "5.00", "4%", "1.0 s", "1.5 s", "2.0 s", "2.5 s"),
     )
     assert len(costs.row("A", found)) == len(costs.HEADER)
 
