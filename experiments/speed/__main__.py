@@ -1,7 +1,7 @@
 """How fast jaxvae trains, beside PyTorch in the documents' loop and tuned, and beside the machine's GEMM peak.
 
 source      the models of documents 001 to 004, at their batch sizes
-run time    13 min on 2 cores of an AMD EPYC for --parts training --epochs 3; the default was not timed whole
+run time    --parts training --epochs 3: 36 min on 2 cores of a Xeon whose host disturbed B; 13 min on an idle EPYC
 command     pip install -e '.[bench]' && python -m experiments.speed
 """
 
