@@ -97,9 +97,10 @@ class Sweep:
 
     def trace_epoch(self) -> jax.stages.Traced:
         """The program of an epoch, to be lowered and compiled: to look at it, or to see what that takes."""
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.abstract_state())
         return train_members.trace(
             self.train_step,
-            self.abstract_state(),
+            state,
             self.train,
             self.train_keys,
             batch_size=self.batch_size,

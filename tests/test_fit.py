@@ -4,7 +4,7 @@ import pytest
 
 from jaxvae.config import Config
 from jaxvae.fit import Sweep, fit
-from jaxvae.sweep import grid
+from jaxvae.sweep import grid, train_members
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +58,22 @@ def test_evaluation_does_not_train(tiny):
     evaluated.evaluate(first.state)
     states = [sweep.epoch(start).state for sweep, start in ((plain, plain.start()), (evaluated, first))]
     jax.tree.map(np.testing.assert_array_equal, states[0].params, states[1].params)
+
+
+def test_the_traced_epoch_is_the_program_that_runs(tiny):
+    sweep = Sweep(Config(architecture="dense"), tiny, grid(beta=(1.0, 2.0)), batch_size=32)
+    state = sweep.start().state
+    static = {"batch_size": 32, "chunk": sweep.chunk}
+    runs = train_members.lower(sweep.train_step, state, sweep.train, sweep.train_keys, **static)
+    assert sweep.trace_epoch().lower().as_text() == runs.as_text()
+
+
+def test_an_epoch_is_named_by_its_number(tiny):
+    sweep = Sweep(Config(architecture="dense"), tiny, grid(), batch_size=32)
+    _, first = sweep.train_epoch(sweep.start().state, 1)
+    _, again = sweep.train_epoch(sweep.start().state, 1)
+    _, second = sweep.train_epoch(sweep.start().state, 2)
+    np.testing.assert_array_equal(first.loss, again.loss)
+    assert not np.array_equal(first.loss, second.loss)
+    expected = sweep.epoch(sweep.start()).history[0]
+    assert expected["loss"] == pytest.approx(np.average(first.loss[0], weights=[32, 32, 32, 4]), rel=1e-6)

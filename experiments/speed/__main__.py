@@ -84,6 +84,7 @@ def run(flags: Speed) -> Path:
 
     folder = runs.new_folder("speed", flags.out)
     results, costs_rows, member_rows, variant_rows = [], [], [], []
+    environments: dict[str, dict[str, Any]] = {}
     models = flags.models or tuple(MODELS)
     if "training" in flags.parts:
         os.environ["JAX_PLATFORMS"] = "cpu"  # of the processes that measure
@@ -94,18 +95,22 @@ def run(flags: Speed) -> Path:
         if "training" in flags.parts:
             results.append(training.measure(model, study, flags.epochs, say))
             tables.write(results, folder)
-        if "costs" in flags.parts:
-            costs_rows.append(costs.row(model, ask(study, "costs")))
-            runs.write_text(folder / "costs.md", markdown(costs.HEADER, costs_rows) + "\n")
-        if "members" in flags.parts:
-            member_rows += members.rows(model, ask(study, "members", flags.members))
+        found: dict[str, Any] = {}
+        for part in (part for part in flags.parts if part != "training"):
+            found[part], environment = ask(study, part, *([flags.members] if part == "members" else []))
+            environments.setdefault(part, {})[model] = environment
+            runs.write_json(folder / f"environment_{part}.json", environments[part])
+        if "costs" in found:
+            costs_rows.append(costs.row(model, found["costs"]))
+            runs.write_text(folder / "costs.md", f"{markdown(costs.HEADER, costs_rows)}\n\n{costs.NOTES}")
+        if "members" in found:
+            member_rows += members.rows(model, found["members"])
             runs.write_text(folder / "members.md", markdown(members.HEADER, member_rows) + "\n")
-        if "variants" in flags.parts:
-            variant_rows += variants.rows(model, ask(study, "variants"))
+        if "variants" in found:
+            variant_rows += variants.rows(model, found["variants"])
             runs.write_text(folder / "variants.md", markdown(variants.HEADER, variant_rows) + "\n")
-        if "profile" in flags.parts:
-            operations = profile.rows(ask(study, "profile"))
-            runs.write_text(folder / f"profile_{model}.md", markdown(profile.HEADER, operations) + "\n")
+        if "profile" in found:
+            runs.write_text(folder / f"profile_{model}.md", profile.page(found["profile"]))
     for path in sorted(folder.glob("*.md")):
         print(f"{path.name}\n\n{path.read_text()}")
     say(f"tables: {folder}")
@@ -125,10 +130,10 @@ def study_of(model: str, data: DataFlags) -> Study:
     return replace(study, sweep=flags.sweep, data=flags.data)
 
 
-def ask(study: Study, what: str, *arguments: Any) -> Any:
-    """What jaxvae answers in a new process, with nothing beside it."""
+def ask(study: Study, what: str, *arguments: Any) -> tuple[Any, dict[str, Any]]:
+    """What jaxvae answers in a new process, with nothing beside it, and what that depends on: machine, commit, data."""
     with TemporaryDirectory() as cache, Contestant("jaxvae", Task(study, Path(cache))) as ours:
-        return ours.ask(what, *arguments)
+        return ours.ask(what, *arguments), ours.ask("environment")
 
 
 if __name__ == "__main__":

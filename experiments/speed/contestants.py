@@ -117,7 +117,7 @@ def jaxvae_answers(task: Task) -> dict[str, Callable[..., Any]]:
         "compilation": trainer.compilation,
         "peak": peak,
         "work": lambda: work_of_step(Trainer(with_model(task.study, lowering="gemm"), data).sweep),
-        "environment": runs.environment,
+        "environment": lambda: {**runs.environment(), "dataset": runs.dataset_record(data)},
         "profile": lambda: profile.profile(trainer),
         "costs": lambda: costs.costs(task.study),
         "members": lambda counts: members.measure(task.study, data, counts),

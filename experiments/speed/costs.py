@@ -1,46 +1,41 @@
 """What surrounds training: members of a sweep, evaluation, checkpoints and files, the compiler."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory, mkdtemp
-from time import perf_counter
 from typing import NamedTuple
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.speed.ours import Trainer
-from experiments.speed.rounds import Round, in_turns, watched
+from experiments.speed.rounds import Rounds, in_turns, watched
 from experiments.study import Study
-from jaxvae.experiment import begin, load, train
-from jaxvae.fit import Progress, Sweep, fit
+from jaxvae.experiment import begin, load, make_sweep, train
+from jaxvae.fit import Sweep, fit
 from jaxvae.flags import Flags, RunFlags
-from jaxvae.sweep import at_points
 
-RUN = 30.0  # seconds of training to compare an evaluation and files with
+RUN = 30.0  # seconds of training with and without evaluations, or files
 SWEEP_RUN = 5.0  # seconds of one member's training to compare a sweep's with, at least an epoch
-LEAST, MOST = 3, 50  # epochs of the former
-SWEEP_ROUNDS = 3  # of one member and a sweep
-SWEEP_LIMIT = 300.0  # seconds after which no further one is begun
+LEAST, LONGEST = 3, 50  # epochs of the former
+COMMANDS = 3  # rounds of whole commands
+LIMIT = 300.0  # seconds after which no further round of a comparison is begun
 SWEEP = 6  # members that are compared with one
 COMPILED = (1, 4, 16, 64)  # members whose compile time is taken
 
 
 class Costs(NamedTuple):
-    """Seconds of an epoch, medians; shares of an epoch's training; and the compiler's seconds."""
+    """What was compared, each in rounds of two, and the compiler's seconds."""
 
-    training: float  # of one member
-    evaluated: float  # with its evaluation on the test split, reduced
-    evaluation_share: float
-    files_share: float  # progress, metrics.csv and checkpoints of a command
-    sweep: float  # `SWEEP` members as a command, with all of these
-    sweep_times: float  # what one member takes, as a command
-    stolen: float  # the largest share of the processors' time that a host took in a round of either that counts
+    evaluation: Rounds  # an epoch of one member, and one with its evaluation on the test split, reduced
+    files: Rounds  # `RUN` seconds of epochs with evaluations, and a command, with progress, metrics.csv and checkpoints
+    sweep: Rounds  # a command of one member, and of `SWEEP`
+    sweep_epochs: int  # of the latter
     compilation: tuple[float, ...]  # of an epoch of `COMPILED` members, from nothing
 
 
@@ -48,47 +43,22 @@ def costs(study: Study) -> Costs:
     """Measure them all in this process."""
     with TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         one, several = (Command(study, members, Path(folder)) for members in (1, SWEEP))
-        epochs = training_and_evaluation(one.sweep)
-        evaluation_share = median(both / alone - 1 for alone, both in (found.seconds for found in epochs))
-        training, evaluated = (median(seconds) for seconds in zip(*(found.seconds for found in epochs), strict=True))
-        files_share = (1 + evaluation_share) * one.files_share(number_of(training))
-        length = min(max(1, round(SWEEP_RUN / training)), MOST)
-        commands = in_turns([partial(one, length), partial(several, length)], SWEEP_ROUNDS, limit=SWEEP_LIMIT)
-    return Costs(
-        training,
-        evaluated,
-        evaluation_share,
-        files_share,
-        sweep=median(of_all for _, of_all in (found.seconds for found in commands)) / length,
-        sweep_times=median(of_all / of_one for of_one, of_all in (found.seconds for found in commands)),
-        stolen=max(found.stolen for found in epochs + commands),
-        compilation=compile_times(study),
-    )
-
-
-class ClockedSweep(Sweep):
-    """A sweep that adds up the seconds of its epochs."""
-
-    seconds = 0.0
-
-    def epoch(self, progress: Progress) -> Progress:
-        """As `Sweep.epoch`."""
-        start = perf_counter()
-        progress = super().epoch(progress)
-        self.seconds += perf_counter() - start
-        return progress
+        evaluation = in_turns(*training_and_evaluation(one.sweep), limit=LIMIT)
+        seconds = median(alone for alone, _ in (found.seconds for found in evaluation.counted))
+        epochs, short = number_of(seconds), min(max(1, round(SWEEP_RUN / seconds)), LONGEST)
+        files = in_turns([partial(fit, one.sweep, epochs=epochs), partial(one, epochs)], COMMANDS, limit=LIMIT)
+        sweep = in_turns([partial(one, short), partial(several, short)], COMMANDS, limit=LIMIT)
+    return Costs(evaluation, files, sweep, short, compile_times(study))
 
 
 class Command:
     """Training as the command line does it, compiled, with so many seeds of a study's first point."""
 
     def __init__(self, study: Study, members: int, folder: Path) -> None:
-        settings = replace(study.sweep, seeds=tuple(range(members)), epochs=1)
+        settings = replace(study.sweep.only([0]), seeds=tuple(range(members)), epochs=1)
         out = RunFlags(out=Path(mkdtemp(dir=folder)))
         self.run = begin(study.name, Flags(settings, study.model, study.data, out))
-        points = at_points(study.sweep.points[:1], settings.seeds)
-        assert settings.batch_size is not None
-        self.sweep = ClockedSweep(study.model, self.run.dataset, points, batch_size=settings.batch_size)
+        self.sweep = make_sweep(self.run)
         fit(self.sweep, epochs=1)
 
     def __call__(self, epochs: int) -> None:
@@ -96,16 +66,9 @@ class Command:
         flags = replace(self.run.flags, sweep=replace(self.run.flags.sweep, epochs=epochs))
         train(replace(self.run, folder=Path(mkdtemp(dir=self.run.folder)), flags=flags), self.sweep, "")
 
-    def files_share(self, epochs: int) -> float:
-        """What progress, files and checkpoints take beside the epochs, which are evaluated, as a share of these."""
-        before = self.sweep.seconds
-        _, seconds, _ = watched(lambda: self(epochs))
-        fitting = self.sweep.seconds - before
-        return (seconds - fitting) / fitting
 
-
-def training_and_evaluation(sweep: Sweep) -> list[Round]:
-    """Epochs without and with an evaluation, in turns, for `RUN` seconds of training."""
+def training_and_evaluation(sweep: Sweep) -> tuple[list[Callable[[], None]], int]:
+    """An epoch without an evaluation, and one with, and how many of them make `RUN` seconds of training."""
     state, progress = sweep.start().state, sweep.start()
 
     def training() -> None:
@@ -118,12 +81,12 @@ def training_and_evaluation(sweep: Sweep) -> list[Round]:
         progress = sweep.epoch(progress)
 
     _, seconds, _ = watched(training)
-    return in_turns([training, evaluated], number_of(seconds))
+    return [training, evaluated], number_of(seconds)
 
 
 def number_of(seconds: float) -> int:
     """How many epochs of so many seconds are compared."""
-    return min(max(LEAST, round(RUN / seconds)), MOST)
+    return min(max(LEAST, round(RUN / seconds)), LONGEST)
 
 
 def compile_times(study: Study) -> tuple[float, ...]:
@@ -140,19 +103,46 @@ def compile_times(study: Study) -> tuple[float, ...]:
 
 
 HEADER = (
-    *("model", "training", "with evaluation", "evaluation", "files and progress"),
-    *(f"{SWEEP} members, a command", "times one's command", "stolen", *(f"compile {members}" for members in COMPILED)),
+    *("model", "training, s/epoch", "evaluation", "files and progress"),
+    *(f"{SWEEP} members, s/epoch", "times one's", "stolen", "rounds that count"),
+    *(f"compile {members}" for members in COMPILED),
 )
+NOTES = """Medians over the rounds that count, the smallest and the largest. In each round both of a pair took a turn:
+an epoch, and one with its evaluation on the test split; epochs with evaluations, and a command with progress,
+metrics.csv and checkpoints, half a minute of them; a command of one member, and one of several. Evaluation and files
+are what the second took longer, as a share of the first. Stolen: the largest share of the processors' time that a
+virtual machine's host took in a round that counts, for each pair. The compiler's seconds are of one look each.
+"""
 
 
 def row(model: str, costs: Costs) -> Sequence[str]:
     """The costs of a model as cells."""
+    compared = (costs.evaluation, costs.files, costs.sweep)
+    members = (found.seconds[1] / costs.sweep_epochs for found in costs.sweep.counted)
     return (
         model,
-        *(f"{seconds:.2f} s" for seconds in (costs.training, costs.evaluated)),
-        *(f"{share:.1%}" for share in (costs.evaluation_share, costs.files_share)),
-        f"{costs.sweep:.2f} s",
-        f"{costs.sweep_times:.2f}",
-        f"{costs.stolen:.0%}",
+        spread((found.seconds[0] for found in costs.evaluation.counted), ".2f"),
+        *(spread((ratio - 1 for ratio in ratios(rounds)), ".1%") for rounds in compared[:2]),
+        spread(members, ".2f"),
+        spread(ratios(costs.sweep), ".2f"),
+        ", ".join(stolen(rounds) for rounds in compared),
+        ", ".join(f"{len(rounds.counted)} of {len(rounds.tried)}" for rounds in compared),
         *(f"{seconds:.1f} s" for seconds in costs.compilation),
     )
+
+
+def ratios(rounds: Rounds) -> list[float]:
+    """How many times as long as the first of a pair the second took, in each round that counts."""
+    return [second / first for first, second in (found.seconds for found in rounds.counted)]
+
+
+def spread(values: Iterable[float], form: str) -> str:
+    """The median, and the smallest and the largest."""
+    found = sorted(values)
+    return f"{median(found):{form}} ({found[0]:{form}} to {found[-1]:{form}})"
+
+
+def stolen(rounds: Rounds) -> str:
+    """The most that the host took in a round that counts."""
+    known = [found.stolen for found in rounds.counted if found.stolen is not None]
+    return f"{max(known):.0%}" if known else "not known"

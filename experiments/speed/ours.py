@@ -1,4 +1,4 @@
-"""jaxvae's side of the benchmark: members of a study trained epoch by epoch, as `Sweep.epoch` does, not evaluated."""
+"""jaxvae's side of the benchmark: members of a study trained epoch by epoch with `Sweep.train_epoch`, not evaluated."""
 
 from dataclasses import replace
 from time import perf_counter

@@ -9,7 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from experiments.page import markdown
 from experiments.speed.ours import Trainer
+from experiments.speed.rounds import watched
 
 HEADER = ("operation", "result", "from", "calls", "us a call", "share")
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\([^)]*\)|[^{ ]+)", re.MULTILINE)
@@ -27,19 +29,28 @@ class Operation(NamedTuple):
     seconds: float
 
 
-def profile(trainer: Trainer) -> list[Operation]:
-    """Train an epoch under the profiler, after one that compiles; the longest operations first."""
+class Profile(NamedTuple):
+    """An epoch under the profiler."""
+
+    operations: list[Operation]  # the longest first
+    images: int
+    seconds: float
+    stolen: float | None  # share of the processors' time that a virtual machine's host took meanwhile, if known
+
+
+def profile(trainer: Trainer) -> Profile:
+    """Train an epoch under the profiler, after one that compiles."""
     import jax
 
     trainer.epoch()
     compiled = trainer.sweep.trace_epoch().lower().compile().as_text() or ""
     with TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            trainer.epoch()
+            _, seconds, stolen = watched(trainer.epoch)
         (path,) = Path(folder).rglob("*.trace.json.gz")
         with gzip.open(path, "rt") as file:
             events = json.load(file)["traceEvents"]
-    return operations(events, compiled)
+    return Profile(operations(events, compiled), len(trainer.sweep.train.image), seconds, stolen)
 
 
 def operations(events: Sequence[Mapping[str, Any]], compiled: str) -> list[Operation]:
@@ -68,6 +79,18 @@ def operations(events: Sequence[Mapping[str, Any]], compiled: str) -> list[Opera
             )
         )
     return sorted(found, key=lambda operation: -operation.seconds)
+
+
+def page(profile: Profile) -> str:
+    """The table, and what the epoch took."""
+    total = sum(operation.seconds for operation in profile.operations)
+    host = "is not known" if profile.stolen is None else f"was {profile.stolen:.0%}"
+    note = (
+        f"An epoch of {profile.images} images took {profile.seconds:.2f} s; its operations add up to {total:.2f} s, "
+        "some at once on several processors. The share of the processors' time that a virtual machine's host took "
+        f"meanwhile {host}."
+    )
+    return f"{markdown(HEADER, rows(profile.operations))}\n\n{note}\n"
 
 
 def rows(found: Sequence[Operation], count: int = 40) -> list[tuple[str, ...]]:

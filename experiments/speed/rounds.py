@@ -18,20 +18,40 @@ MOST = 3
 class Round(NamedTuple):
     """Everything once."""
 
-    seconds: tuple[float, ...]
-    stolen: float  # the largest share of the processors' time that the host took from one of them; 0 where not known
+    seconds: tuple[float, ...]  # of each, in the order of the functions
+    stolen: float | None  # the largest share of the processors' time that the host took from one of them; if known
 
 
-def in_turns(functions: Sequence[Callable[[], object]], count: int, *, limit: float = inf) -> list[Round]:
-    """`count` rounds that count, or more; after `limit` seconds no further one is begun."""
-    rounds: list[Round] = []
+class Rounds(NamedTuple):
+    """All that were begun, and which of them count."""
+
+    tried: list[Round]
+    numbers: list[int]  # from 0
+
+    @property
+    def counted(self) -> list[Round]:
+        """Those that count."""
+        return [self.tried[number] for number in self.numbers]
+
+
+def in_turns(functions: Sequence[Callable[[], object]], count: int, *, limit: float = inf) -> Rounds:
+    """Rounds until `count` of them count; after `limit` seconds no further one is begun. Another begins each round."""
+    tried: list[Round] = []
     shares: list[float] = []
     begun = perf_counter()
     while not enough(shares, count) and perf_counter() - begun < limit:
-        _, seconds, stolen = zip(*map(watched, functions), strict=True)
-        shares.append(max(share or 0.0 for share in stolen))
-        rounds.append(Round(seconds, shares[-1]))
-    return [rounds[number] for number in undisturbed(shares, count)]
+        order = rotated(range(len(functions)), len(tried))
+        found = {at: watched(functions[at]) for at in order}
+        known = [stolen for _, _, stolen in found.values() if stolen is not None]
+        tried.append(Round(tuple(found[at][1] for at in sorted(found)), max(known, default=None)))
+        shares.append(max(known, default=0.0))
+    return Rounds(tried, undisturbed(shares, count))
+
+
+def rotated(names: Sequence[T], number: int) -> list[T]:
+    """The order of round `number`, from 0."""
+    first = number % len(names)
+    return [*names[first:], *names[:first]]
 
 
 def enough(shares: Sequence[float], count: int) -> bool:

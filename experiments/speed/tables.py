@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.page import markdown as table
-from experiments.speed.contestants import NAMES, Name
-from experiments.speed.ours import Epoch
+from experiments.speed.contestants import GEMM, NAMES, Name
+from experiments.speed.ours import BEGINNING, Epoch
 from experiments.speed.picture import draw
+from experiments.speed.rounds import UNDISTURBED
 from experiments.speed.training import Result
 from jaxvae.plots.style import save
 from jaxvae.runs import write_json, write_text
@@ -41,17 +42,18 @@ START_HEADER = (
     *("model", "compile, cold", "compile, warm", "first epoch after, cold", "warm"),
     *("PyTorch tuned, variant known", "as written"),
     *("memory", "PyTorch tuned, memory", "as written, memory", "MFLOP per image", "kB per image"),
-    *("XLA's peak, GFLOP/s", "PyTorch's peak", "PyTorch's variants, s/step"),
+    *("XLA's peak, GFLOP/s", "PyTorch's peak", "tuned PyTorch's variant", "all of them, s/step"),
 )
-NOTES = """Seconds are medians, with the fastest and the slowest epoch; speed-ups are medians over the rounds, in each
-of which all three trained one epoch. The peak is the faster library's rate of multiplying two 2048 x 2048 matrices;
+NOTES = f"""Seconds are medians, with the fastest and the slowest epoch; speed-ups are medians over the rounds, in each
+of which all three trained one epoch. The peak is the faster library's rate of multiplying two {GEMM} x {GEMM} matrices;
 both shares count the matrix products that jaxvae computes. Losses: the largest relative difference of PyTorch's to
-jaxvae's, of the first 10 steps and of the means of the first and the last epoch; all begin with the same weights and
-draw the same order and noise. They agree if those of the first steps differ by at most 1e-5; in brackets, what
-PyTorch's two differ by. Stolen: the share of the processors' time that a virtual machine's host gave to others, the
-median of each contestant's epochs. A round counts in which it was at most 5 % for each; where these are fewer than was
-asked for, the rounds with the least count. speed.csv has all of them. First epoch after: seconds from a process's
-start. Memory: the most that each process held. Bytes are of a step on a whole batch, as XLA counts.
+jaxvae's, of the first {BEGINNING} steps and of the means of the first and the last epoch; all begin with the same
+weights and draw the same order and noise. They agree if those of the first steps differ by at most {AGREEMENT:.0e}; in
+brackets, what PyTorch's two differ by. Stolen: the share of the processors' time that a virtual machine's host gave to
+others, the median of each contestant's epochs. A round counts in which it was at most {UNDISTURBED:.0%} for each; where
+these are fewer than was asked for, the rounds with the least count. speed.csv has all of them. First epoch after:
+seconds from a process's start; these and the compiler's are of one look each, whatever the host took. Memory: the most
+that each process held. Bytes are of a step on a whole batch, as XLA counts.
 """
 
 
@@ -151,5 +153,6 @@ def start_row(result: Result) -> tuple[str, ...]:
         f"{result.flops / 1e6:.2f}",
         f"{result.bytes / 1e3:.0f}",
         *(f"{peak / 1e9:.0f}" for peak in result.peaks.values()),
+        result.variant,
         ", ".join(f"{name} {x if isinstance(x, str) else f'{x:.4f}'}" for name, x in result.tried.items()),
     )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from experiments.speed.contestants import NAMES, Contestant, Name, Task
 from experiments.speed.ours import Draws, Epoch
-from experiments.speed.rounds import enough, undisturbed, watched
+from experiments.speed.rounds import enough, rotated, undisturbed, watched
 from experiments.study import Study
 
 PEAK_ROUNDS = 5
@@ -124,8 +124,7 @@ def train_in_turns(task: Task, count: int, dealer: Contestant, say: Callable[[st
         while not enough(shares, count):
             number = len(shares) + 1
             draws = dealer.ask("draws", number + 1)
-            first = number % len(NAMES)
-            for name in (*NAMES[first:], *NAMES[:first]):
+            for name in rotated(NAMES, number):
                 epochs[name].append(train(name, draws))
             latest = "  ".join(f"{name} {found[-1].seconds:.2f} s" for name, found in epochs.items())
             shares.append(max(found[-1].stolen or 0.0 for found in epochs.values()))

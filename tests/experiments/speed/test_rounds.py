@@ -5,7 +5,7 @@ import os
 import pytest
 
 from experiments.speed import rounds
-from experiments.speed.rounds import enough, in_turns, stolen_seconds, undisturbed, watched
+from experiments.speed.rounds import enough, in_turns, rotated, stolen_seconds, undisturbed, watched
 
 
 def test_rounds_count_that_the_host_left_alone_or_else_the_least_disturbed():
@@ -25,7 +25,7 @@ def test_rounds_are_enough_when_so_many_count_or_three_times_as_many_were_tried(
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Two functions that take 1 and 2 s; in the first round the host takes 0.1 s from the second one."""
+    """Two functions that take 1 and 2 s; in the first round the host takes a tenth of the second one's time."""
     now = {"seconds": 0.0, "stolen": 0.0}
     calls = []
 
@@ -44,16 +44,23 @@ def clock(monkeypatch):
     return calls, [function("short", 1.0, 0.0), function("long", 2.0, 0.2)]
 
 
-def test_functions_take_turns_until_rounds_count(clock):
+def test_functions_take_turns_until_rounds_count_and_another_begins_each(clock):
     calls, functions = clock
-    assert in_turns(functions, 2) == [((1.0, 2.0), 0.0)] * 2
-    assert calls == ["short", "long"] * 3
+    found = in_turns(functions, 2)
+    assert found.tried == [((1.0, 2.0), pytest.approx(0.1)), ((1.0, 2.0), 0.0), ((1.0, 2.0), 0.0)]
+    assert found.numbers == [1, 2]
+    assert found.counted == found.tried[1:]
+    assert calls == ["short", "long", "long", "short", "short", "long"]
 
 
 def test_without_quiet_rounds_in_time_the_others_count(clock):
     calls, functions = clock
-    assert in_turns(functions, 2, limit=3.0) == [((1.0, 2.0), pytest.approx(0.1))]
+    assert in_turns(functions, 2, limit=3.0).counted == [((1.0, 2.0), pytest.approx(0.1))]
     assert calls == ["short", "long"]
+
+
+def test_another_begins_each_round():
+    assert [rotated("abc", number) for number in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
 
 
 def test_what_was_taken_is_not_known_everywhere(clock, monkeypatch):
@@ -61,7 +68,7 @@ def test_what_was_taken_is_not_known_everywhere(clock, monkeypatch):
     assert watched(short) == ("short", 1.0, 0.0)
     monkeypatch.setattr(rounds, "stolen_seconds", lambda: None)
     assert watched(short) == ("short", 1.0, None)
-    assert in_turns([short], 1) == [((1.0,), 0.0)]
+    assert in_turns([short], 1).counted == [((1.0,), None)]
 
 
 def test_stolen_time_is_read_from_the_processors_line(tmp_path):

@@ -4,10 +4,11 @@ import csv
 
 import pytest
 
-from experiments.speed import costs, members, tables, variants
+from experiments.speed import costs, members, profile, tables, variants
 from experiments.speed.ours import Epoch
 from experiments.speed.picture import draw
 from experiments.speed.profile import operations, rows
+from experiments.speed.rounds import Round, Rounds
 from experiments.speed.training import Result
 
 
@@ -105,11 +106,25 @@ def test_the_picture_has_a_panel_for_each_model(count):
 
 
 def test_costs_as_a_row():
-    found = costs.Costs(2.0, 2.5, 0.25, 0.05, 13.0, 5.0, 0.04, (1.0, 1.5, 2.0, 2.5))
+    evaluation = Rounds([Round((2.0, 2.5), 0.04), Round((2.0, 2.2), None), Round((1.0, 9.0), 0.5)], [0, 1])
+    files = Rounds([Round((10.0, 10.5), None)], [0])
+    sweep = Rounds([Round((5.0, 30.0), 0.0), Round((4.0, 20.0), 0.01), Round((5.0, 35.0), 0.02)], [0, 1, 2])
+    found = costs.Costs(evaluation, files, sweep, 2, (1.0, 1.5, 2.0, 2.5))
     assert costs.row("A", found) == (
-        *("A", "2.00 s", "2.50 s", "25.0%", "5.0%", "13.00 s", "5.00", "4%", "1.0 s", "1.5 s", "2.0 s", "2.5 s"),
+        *("A", "2.00 (2.00 to 2.00)", "17.5% (10.0% to 25.0%)", "5.0% (5.0% to 5.0%)"),
+        *("15.00 (10.00 to 17.50)", "6.00 (5.00 to 7.00)", "4%, not known, 2%", "2 of 3, 1 of 1, 3 of 3"),
+        *("1.0 s", "1.5 s", "2.0 s", "2.5 s"),
     )
     assert len(costs.row("A", found)) == len(costs.HEADER)
+
+
+def test_a_profile_says_what_its_epoch_took():
+    found = profile.Profile([profile.Operation("dot", "f32[2]", "here", 4, 3.0)], 128, 2.0, 0.25)
+    text = profile.page(found)
+    assert "| dot | f32[2] | here | 4 | 750000 | 100.0% |" in text
+    assert "of 128 images took 2.00 s; its operations add up to 3.00 s" in text
+    assert text.endswith("meanwhile was 25%.\n")
+    assert profile.page(found._replace(stolen=None)).endswith("meanwhile is not known.\n")
 
 
 def test_members_and_variants_as_rows():
