@@ -1,5 +1,6 @@
 """The benchmark's command."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,5 +51,8 @@ def test_every_part_from_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"costs.md", "members.md", "variants.md", "profile_A.md"} <= names
+    recorded = json.loads((tmp_path / "out" / "environment_costs.json").read_text())["A"]
+    assert recorded["dataset"].keys() == {"name", "train", "test", "sha256"}
+    assert recorded["dataset"]["train"] == 64
     assert ("speed.png" in names) == ("training" in parts)
     assert "| A | 2 |" in (tmp_path / "out" / "members.md").read_text()
