@@ -9,27 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 Params = Mapping[str, Any]
 """The parameters of a `jaxvae.models.VAE`, NumPy arrays."""
-Map = tuple[int, int, int]
-"""Channels, rows and columns of a feature map."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """The parts of a model, and the feature maps that its dense layers see flattened."""
+    """The parts of a model."""
 
     encoder: nn.Sequential
     decoder: nn.Sequential
     features: int
     latent_dim: int = 20
     num_classes: int = 0
-    encoder_map: Map = (1, 28, 28)
-    decoder_map: Map = (1, 28, 28)
 
 
 def mlp() -> Network:
@@ -51,7 +46,7 @@ def conv() -> Network:
         *(nn.Linear(20, 128), nn.ReLU(), nn.Linear(128, 784), nn.ReLU(), nn.Linear(784, 784)),
         nn.Unflatten(1, (1, 28, 28)),
     )
-    return Network(encoder, decoder, 128, encoder_map=(4, 14, 14))
+    return Network(encoder, decoder, 128)
 
 
 def conv_32_64() -> Network:
@@ -63,7 +58,7 @@ def conv_32_64() -> Network:
         *(nn.Linear(74, 3136), nn.Unflatten(1, (64, 7, 7))),
         *(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1)),
     )
-    return Network(encoder, decoder, 3136, 64, num_classes=10, encoder_map=(64, 7, 7), decoder_map=(64, 7, 7))
+    return Network(encoder, decoder, 3136, 64, num_classes=10)
 
 
 def leaky_conv() -> Network:
@@ -79,7 +74,7 @@ def leaky_conv() -> Network:
         *(nn.ConvTranspose2d(64, 32, 3, 2, 1, 1), nn.LeakyReLU(0.01)),
         nn.ConvTranspose2d(32, 1, 3, 2, 1, 1),
     )
-    return Network(encoder, decoder, 2048, encoder_map=(128, 4, 4), decoder_map=(128, 4, 4))
+    return Network(encoder, decoder, 2048)
 
 
 NETWORKS = {"mlp": mlp, "conv": conv, "conv_32_64": conv_32_64, "leaky_conv": leaky_conv}
@@ -123,27 +118,13 @@ def build(architecture: str, params: Params) -> TorchVAE:
     encoder, decoder = params["encoder"], params["decoder"]
     convolutions = [encoder[name] for name in sorted(encoder) if name.startswith("Conv")]
     dense = [encoder[name] for name in sorted(encoder) if name.startswith("Dense")]
-    heads = [params["mean"], params["logvar"]]
-    flattened = flat_order(network.encoder_map)
-    if dense:
-        dense = [{**dense[0], "kernel": dense[0]["kernel"][flattened]}, *dense[1:]]
-    else:
-        heads = [{**head, "kernel": head["kernel"][flattened]} for head in heads]
+    heads = zip(*(np.split(params["heads"][name], 2, axis=-1) for name in ("kernel", "bias")), strict=True)
     fill(model.encoder, [*convolutions, *dense])
-    fill(nn.Sequential(model.mean, model.logvar), heads)
+    fill(nn.Sequential(model.mean, model.logvar), [{"kernel": kernel, "bias": bias} for kernel, bias in heads])
     dense = [decoder[name] for name in sorted(decoder) if name.startswith("Dense")]
     transposed = [decoder[name] for name in sorted(decoder) if name.startswith("ConvTranspose")]
-    if transposed:
-        order = flat_order(network.decoder_map)
-        dense = [*dense[:-1], {"kernel": dense[-1]["kernel"][:, order], "bias": dense[-1]["bias"][order]}]
     fill(model.decoder, [*dense, *transposed])
     return model
-
-
-def flat_order(feature_map: Map) -> NDArray[np.int64]:
-    """Where each place of a flattened [C, H, W] stands in a flattened [H, W, C]."""
-    channels, rows, columns = feature_map
-    return np.arange(channels * rows * columns).reshape(rows, columns, channels).transpose(2, 0, 1).ravel()
 
 
 def fill(layers: nn.Sequential, params: Sequence[Params]) -> None:

@@ -5,7 +5,7 @@ from jax import Array
 
 from jaxvae.config import Initializer, Lowering
 from jaxvae.models.attention import AttentionBlock
-from jaxvae.models.layers import Activation, Conv, ConvTranspose, Dense, flatten
+from jaxvae.models.layers import Activation, Conv, ConvTranspose, Dense, flatten_maps, unflatten_maps
 
 PADDING = 1
 
@@ -40,7 +40,7 @@ class ConvEncoder(nn.Module):
             condition = None
         if self.attention_heads:
             x = AttentionBlock(self.attention_heads, self.initializer)(x)
-        x = flatten(x)
+        x = flatten_maps(x)
         for width in self.hidden:
             x = self.activation(Dense(width, self.initializer)(x))
         return x
@@ -67,7 +67,7 @@ class ConvDecoder(nn.Module):
         stride, k = 2, self.kernel_size
         (rows, columns), *larger = feature_map_sizes(self.image_shape[:2], len(self.channels), k, stride)[::-1]
         x = Dense(rows * columns * self.channels[0], self.initializer)(z, condition)
-        x = x.reshape(*x.shape[:-1], rows, columns, self.channels[0])
+        x = unflatten_maps(x, (rows, columns, self.channels[0]))
         if self.attention_heads:
             x = AttentionBlock(self.attention_heads, self.initializer)(x)
         for layer, features, size in zip(

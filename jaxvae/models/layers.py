@@ -9,6 +9,7 @@ the result: on a CPU this keeps the maps of consecutive layers as their lowering
 """
 
 from collections.abc import Callable
+from math import prod
 
 import flax.linen as nn
 import jax
@@ -137,3 +138,21 @@ def add_bias(x: Array, bias: Array) -> Array:
 def flatten(image: Array) -> Array:
     """[..., H, W, C] -> [..., H W C]."""
     return jnp.reshape(image, (*image.shape[:-3], -1))
+
+
+def flatten_maps(image: Array) -> Array:
+    """[..., H, W, C] -> [..., C H W], PyTorch's order, for the dense layer that follows convolutions.
+
+    On the way stand [C H W, N], the maps as their lowering has them on a CPU, and one transposition, which XLA's matrix
+    products need not carry out.
+    """
+    maps = lower.enter(image, "gemm")
+    features = prod(maps.shape[:3])
+    return maps.reshape(features, maps.shape[3]).T.reshape(*image.shape[:-3], features)
+
+
+def unflatten_maps(x: Array, shape: tuple[int, int, int]) -> Array:
+    """[..., C H W] -> [..., H, W, C] = `shape`: the way back of `flatten_maps`."""
+    rows, columns, channels = shape
+    maps = x.reshape(prod(x.shape[:-1]), x.shape[-1]).T
+    return lower.leave(maps.reshape(channels, rows, columns, maps.shape[1]), "gemm", x.shape[:-1])

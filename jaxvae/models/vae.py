@@ -1,4 +1,4 @@
-"""The variational autoencoder: any encoder, two heads, any decoder."""
+"""The variational autoencoder: any encoder, the posterior's heads, any decoder."""
 
 from typing import cast
 
@@ -32,17 +32,15 @@ class VAE(nn.Module):
     logvar_bound: float = 30.0
 
     def setup(self) -> None:
-        """Make the posterior's two heads."""
-        self.mean = Dense(self.latent_dim, self.initializer)
-        self.logvar = Dense(self.latent_dim, self.initializer)
+        """Make the posterior's two heads, one product: the means, then the log-variances."""
+        self.heads = Dense(2 * self.latent_dim, self.initializer)
 
     def encode(self, image: Array, label: Array | None = None) -> Posterior:
         """The posterior q(z|x) of an image in [0, 1], or q(z|x, y)."""
-        features = self.encoder(image, self.condition(label))
-        logvar = self.logvar(features)
+        mean, logvar = jnp.split(self.heads(self.encoder(image, self.condition(label))), 2, axis=-1)
         if self.noise == "log_std_mixup":  # document 001's head is a log_std
             logvar = 2.0 * logvar
-        return Posterior(self.mean(features), jnp.clip(logvar, -self.logvar_bound, self.logvar_bound))
+        return Posterior(mean, jnp.clip(logvar, -self.logvar_bound, self.logvar_bound))
 
     def decode(self, z: Array, label: Array | None = None) -> Array:
         """The logits of p(x|z), or p(x|z, y); `jax.nn.sigmoid` of them is the decoded image."""

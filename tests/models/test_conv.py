@@ -35,7 +35,7 @@ def test_the_decoder_layer_by_layer():
     decoder = ConvDecoder((6, 4), (8, 8, 1), kernel_size=4, activation=leaky_relu)
     z = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5)), jnp.float32)
     params = decoder.init(jax.random.key(0), z)["params"]
-    x = Dense(2 * 2 * 6).apply({"params": params["Dense_0"]}, z).reshape(3, 2, 2, 6)
+    x = Dense(2 * 2 * 6).apply({"params": params["Dense_0"]}, z).reshape(3, 6, 2, 2).transpose(0, 2, 3, 1)
     x = ConvTranspose(4, 4).apply({"params": params["ConvTranspose_0"]}, x)  # no activation before it
     x = ConvTranspose(1, 4).apply({"params": params["ConvTranspose_1"]}, jnp.where(x > 0, x, 0.01 * x))
     np.testing.assert_allclose(decoder.apply({"params": params}, z), x, atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxvae.models.layers import Conv, ConvTranspose, Dense
+from jaxvae.models.layers import Conv, ConvTranspose, Dense, flatten_maps, unflatten_maps
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,34 @@ def test_a_condition_at_stride_1_is_constant_channels(lowering, kernel_size):
 
     result, expected = (values_and_gradients(f, kernel, bias, image, condition) for f in (layer, plain))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-12), result, expected)
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (2, 3), (0,)], ids=str)
+def test_maps_are_flattened_in_pytorch_s_order_and_back(leading):
+    maps = jnp.asarray(np.random.default_rng(0).normal(size=(*leading, 4, 3, 2)))
+    flat = flatten_maps(maps)
+    np.testing.assert_array_equal(flat, np.moveaxis(maps, -1, -3).reshape(*leading, 24))
+    np.testing.assert_array_equal(unflatten_maps(flat, (4, 3, 2)), maps)
+
+
+@pytest.mark.usefixtures("float64")
+def test_dense_layers_on_flattened_maps_have_the_plain_gradients():
+    """Conv, flatten, Dense, Dense, unflatten, transposed Conv in GEMM form against native ones and plain reshapes."""
+    rng = np.random.default_rng(0)
+    image, kernel, there, back, transposed = (
+        jnp.asarray(rng.normal(size=shape)) for shape in [(3, 6, 6, 2), (3, 3, 2, 4), (36, 5), (5, 36), (3, 3, 4, 2)]
+    )
+
+    def network(lowering, flatten, unflatten, image, kernel, there, back, transposed):
+        conv, conv_transpose = Conv(4, stride=2, lowering=lowering), ConvTranspose(2, 3, lowering=lowering)
+        maps = conv.apply({"params": {"kernel": kernel, "bias": jnp.ones(4)}}, image)
+        maps = unflatten(jnp.tanh(flatten(maps) @ there) @ back)
+        return jnp.sum(jnp.cos(conv_transpose.apply({"params": {"kernel": transposed, "bias": jnp.ones(2)}}, maps)))
+
+    plain = (lambda x: jnp.moveaxis(x, -1, -3).reshape(3, 36)), (lambda x: jnp.moveaxis(x.reshape(3, 4, 3, 3), 1, 3))
+    fast = flatten_maps, partial(unflatten_maps, shape=(3, 3, 4))
+    results = [
+        jax.jit(jax.value_and_grad(partial(network, *form), argnums=range(5)))(image, kernel, there, back, transposed)
+        for form in [("native", *plain), ("gemm", *fast)]
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), *results)

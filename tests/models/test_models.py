@@ -161,7 +161,11 @@ class TestNoise:
 
     def test_the_mix_up_s_kl_is_document_001_s_and_not_that_of_its_samples(self):
         model, params = build("mlp_200", (4, 4, 1), noise="log_std_mixup", latent_dim=2)
-        params["logvar"] = {"kernel": jnp.zeros_like(params["logvar"]["kernel"]), "bias": jnp.array([0.3, -0.4])}
+        heads = params["heads"]
+        params["heads"] = {
+            "kernel": heads["kernel"].at[:, 2:].set(0),
+            "bias": heads["bias"].at[2:].set(jnp.array([0.3, -0.4])),
+        }
         posterior = model.apply({"params": params}, jnp.zeros((4, 4, 1)), method=VAE.encode)
         s, mean = np.array([0.3, -0.4]), np.asarray(posterior.mean, np.float64)
         printed = np.sum(-0.5 * (1 + 2 * s - mean**2 - np.exp(2 * s)))
@@ -270,9 +274,19 @@ def test_the_settings_reach_the_model():
     assert build_model(Config(architecture="mlp"), IMAGE, 7).num_classes == 0
 
 
+def test_the_heads_are_the_means_then_the_log_variances():
+    model, params = build("mlp_200", (4, 4, 1), latent_dim=2)
+    kernel, bias = params["heads"]["kernel"], params["heads"]["bias"]
+    image = jnp.asarray(np.random.default_rng(0).uniform(size=(4, 4, 1)), jnp.float32)
+    features = model.encoder.apply({"params": params["encoder"]}, image)
+    posterior = model.apply({"params": params}, image, method=VAE.encode)
+    np.testing.assert_allclose(posterior.mean, features @ kernel[:, :2] + bias[:2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(posterior.logvar, features @ kernel[:, 2:] + bias[2:], rtol=1e-5, atol=1e-6)
+
+
 def test_logvar_is_bounded():
     model, params = build("mlp")
-    params["logvar"]["bias"] = jnp.full(20, 1e4)
+    params["heads"]["bias"] = params["heads"]["bias"].at[20:].set(1e4)
     posterior = model.apply({"params": params}, jnp.zeros(IMAGE), method=VAE.encode)
     np.testing.assert_array_equal(posterior.logvar, 30.0)
     assert jnp.isfinite(reparameterize(jax.random.key(0), posterior)).all()
