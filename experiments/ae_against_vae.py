@@ -41,6 +41,7 @@ SETTINGS = {"seeds": (0, 1, 2), "epochs": 30, "batch_size": 128}
 def latent_geometry(folders: Mapping[str, Sequence[Path]], out: Path) -> tuple[list[Any], dict[str, Any]]:
     """t-SNE of both latent spaces, and a table: classes, holes, samples, smoothness."""
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
     from jaxvae import geometry, plots
@@ -60,7 +61,7 @@ def latent_geometry(folders: Mapping[str, Sequence[Path]], out: Path) -> tuple[l
             params = jax.tree.map(lambda x, k=member: x[k], progress.state.params)
             rows.append([titles[name], seed, *measure(sweep, params, seed)])
             if titles[name] not in points and len(label) >= FEWEST:
-                codes = encode(sweep.model, params, to_float(sweep.test.image[:SHOWN])).mean
+                codes = encode(sweep.model, params, to_float(jnp.asarray(sweep.test.image[:SHOWN]))).mean
                 points[titles[name]] = geometry.tsne(np.asarray(codes))
     note = f"t-SNE of the codes of {len(label)} test images. Distances between clusters mean little."
     sections = [Section("Classes, holes, smoothness", [Table(COLUMNS, rows, CAPTION)])]
@@ -80,7 +81,7 @@ def measure(sweep: Any, params: dict, seed: int) -> list[float]:
     from jaxvae.batches import to_float
     from jaxvae.models import encode, sample
 
-    test, train = to_float(sweep.test.image[:SHOWN]), to_float(sweep.train.image[:FITTED])
+    test, train = to_float(jnp.asarray(sweep.test.image[:SHOWN])), to_float(jnp.asarray(sweep.train.image[:FITTED]))
     label, train_label = np.asarray(sweep.test.label[:SHOWN]), np.asarray(sweep.train.label[:FITTED])
     codes, train_codes = (np.asarray(encode(sweep.model, params, images).mean) for images in (test, train))
     prior_key, code_key = jax.random.split(jax.random.key(seed))

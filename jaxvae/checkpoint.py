@@ -7,7 +7,7 @@ from types import TracebackType
 import jax
 import orbax.checkpoint as ocp
 
-from jaxvae.errors import CheckpointError
+from jaxvae.errors import CheckpointError, first_line
 from jaxvae.fit import Progress
 from jaxvae.types import TrainState
 
@@ -108,11 +108,6 @@ class Checkpoints:
                     f"{self.folder}: epoch {epoch}, {name} is {found.get(name, 'missing')}, but this run needs "
                     f"{wanted.get(name, 'nothing there')}; were model or members changed?"
                 )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _leaves(tree) -> dict[str, str]:

@@ -34,15 +34,24 @@ def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str
         if "--debug" in argv:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return leave(error.exit_code)
     except OSError as error:
         if "--debug" in argv:
             raise
         print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
-        return RunFolderError.exit_code
+        return leave(RunFolderError.exit_code)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return leave(INTERRUPTED)
     return 0
+
+
+def leave(code: int) -> int:
+    """`code`, with which one of several processes ends at once: the others are not to wait for it."""
+    if "jax" in sys.modules:
+        from jaxvae import processes
+
+        processes.leave(code)
+    return code
 
 
 def use_compilation_cache() -> None:

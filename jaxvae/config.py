@@ -27,6 +27,7 @@ ReconstructionName = Literal[
 Initializer = Literal["torch", "gaussian"]
 Lowering = Literal["native", "gemm"]
 MemberAxis = Literal["auto", "vmap", "scan"]
+DataOn = Literal["auto", "device", "host"]
 DatasetName = Literal["auto", "mnist", "fashion_mnist", "digits"]
 
 

@@ -35,3 +35,14 @@ class RunFolderError(JaxvaeError):
     """The run folder cannot be read or written."""
 
     exit_code = 6
+
+
+class LostProcessError(JaxvaeError):
+    """Another of the processes that train together has ended or does not answer."""
+
+    exit_code = 8
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import jax
 import numpy as np
 
 from jaxvae import data, runs
@@ -19,6 +18,8 @@ from jaxvae.figures import last_rows
 from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_json, to_json
 from jaxvae.metrics import Evaluation, Quality
+from jaxvae.parallel import choose_devices, layout, to_host
+from jaxvae.processes import from_writer, is_writer, join, together
 from jaxvae.progress import show_progress
 from jaxvae.sweep import at_points
 from jaxvae.sweep_report import count, layer_counts, parameter_count, write_sweep_report
@@ -60,23 +61,26 @@ def run(
     Raises:
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
     """
+    join(flags.compute.coordinator, flags.compute.num_processes, flags.compute.process_id)
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
     sweep = make_sweep(this)
-    say(f"{name}: {count(sweep.members)}, {this.epochs} epochs, on {jax.devices()[0].device_kind}; in {this.folder}")
-    begun = time.monotonic()
-    progress = train(this, sweep, resume_command or f"python -m experiments.{name} --resume {this.folder}")
-    seconds = time.monotonic() - begun
-    evaluation = jax.tree.map(np.asarray, sweep.evaluate(progress.state))
-    quality = jax.tree.map(np.asarray, sweep.sampled_quality(progress.state))
+    say(f"{name}: {count(sweep.members)}, {this.epochs} epochs, on {layout(sweep.mesh)}; in {this.folder}")
+    command = resume_command or f"python -m experiments.{name} --resume {this.folder}"
+    with together(f"continue with: {command}"):
+        begun = time.monotonic()
+        progress = train(this, sweep, command)
+        seconds = time.monotonic() - begun
+        evaluation, quality = to_host(sweep.evaluate(progress.state)), to_host(sweep.sampled_quality(progress.state))
+        progress = replace(progress, state=to_host(progress.state))
     runs.write_json(this.folder / "summary.json", summary(this, progress, evaluation, quality, seconds))
     if not bool(progress.state.alive.any()):
         raise DivergedError(
             f"every member became non-finite; see {this.folder / 'metrics.csv'}; "
             "try a lower learning_rate or beta, or a higher variance"
         )
-    write_sweep_report(
-        this.folder, name, this.flags, this.dataset.source, sweep, progress, evaluation, printed(this.flags)
-    )
+    if is_writer():
+        source, document = this.dataset.source, printed(this.flags)
+        write_sweep_report(this.folder, name, this.flags, source, sweep, progress, evaluation, document)
     say(f"report: {this.folder / 'report.html'}")
     return this.folder
 
@@ -86,7 +90,14 @@ def make_sweep(this: Run) -> Sweep:
     settings = this.flags.sweep
     assert settings.batch_size is not None  # `begin` filled it in
     members = at_points(settings.points, settings.seeds)
-    return Sweep(this.flags.model, this.dataset, members, batch_size=settings.batch_size)
+    return Sweep(
+        this.flags.model,
+        this.dataset,
+        members,
+        batch_size=settings.batch_size,
+        devices=choose_devices(this.flags.compute.devices),
+        data_on=this.flags.compute.data_on,
+    )
 
 
 def begin(name: str, flags: Flags) -> Run:
@@ -100,10 +111,11 @@ def begin(name: str, flags: Flags) -> Run:
         epochs=flags.sweep.epochs or EPOCHS[dataset.name],
         batch_size=flags.sweep.batch_size or min(BATCH_SIZE[dataset.name], images),
     )
-    folder = flags.data.data_dir and flags.data.data_dir.absolute()
-    source = replace(flags.data, dataset=cast(DatasetName, dataset.name), data_dir=folder)
+    data_dir = flags.data.data_dir and flags.data.data_dir.absolute()
+    source = replace(flags.data, dataset=cast(DatasetName, dataset.name), data_dir=data_dir)
     flags = replace(flags, sweep=settings, data=source)
-    return Run(name, runs.new_folder(name, flags.run.out), flags, dataset, [])
+    folder = Path(from_writer(lambda: str(runs.new_folder(name, flags.run.out))))
+    return Run(name, folder, flags, dataset, [])
 
 
 def resume(name: str, flags: Flags) -> Run:
@@ -116,10 +128,13 @@ def resume(name: str, flags: Flags) -> Run:
     if not isinstance(recorded, dict) or recorded.get("experiment") != name:
         raise ConfigError(f"resume is {folder}, whose config.json is not one of {name}")
     saved: Flags = from_json(type(flags), recorded.get("flags"))
-    allowed = type(flags)(run=RunFlags(resume=folder, debug=flags.run.debug))
+    allowed = type(flags)(compute=flags.compute, run=RunFlags(resume=folder, debug=flags.run.debug))
     if replace(flags, sweep=replace(flags.sweep, epochs=None)) != allowed:
-        raise ConfigError("resume continues a run with its own settings; beside it only --epochs may be given")
-    saved = replace(saved, sweep=replace(saved.sweep, epochs=flags.sweep.epochs or saved.sweep.epochs))
+        raise ConfigError(
+            "resume continues a run with its own settings; beside it only --epochs and where to compute may be given"
+        )
+    epochs = flags.sweep.epochs or saved.sweep.epochs
+    saved = replace(saved, sweep=replace(saved.sweep, epochs=epochs), compute=flags.compute)
     data_record, environments = recorded.get("dataset"), recorded.get("environments")
     if (
         not (isinstance(data_record, dict) and isinstance(environments, list))
@@ -171,7 +186,7 @@ def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
 
         def on_epoch(progress: Progress) -> None:
             show(progress)
-            if checkpoints.due(progress.epoch, this.flags.run.checkpoint_every):
+            if from_writer(lambda: checkpoints.due(progress.epoch, this.flags.run.checkpoint_every)):
                 checkpoints.save(progress)
             runs.write_metrics(this.folder / "metrics.csv", progress.history)
 
@@ -236,5 +251,6 @@ def summary(this: Run, progress: Progress, evaluation: Evaluation, quality: Qual
 
 
 def say(text: str) -> None:
-    """A line for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person at the terminal; of several processes only the writer has one to tell."""
+    if is_writer():
+        print(text, file=sys.stderr, flush=True)

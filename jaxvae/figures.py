@@ -135,7 +135,7 @@ def sweep_figures(
 
 def first_images(sweep: Sweep, count: int) -> tuple[Array, Array]:
     """The first test images as floats in [0, 1], and their labels."""
-    return to_float(sweep.test.image[:count]), sweep.test.label[:count]
+    return to_float(jnp.asarray(sweep.test.image[:count])), jnp.asarray(sweep.test.label[:count])
 
 
 def class_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
@@ -161,8 +161,8 @@ def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, 
     else:
         index = np.arange(2 * SHOWN_LINES).reshape(2, -1) % len(labels)
         note = "The ends are decoded test images."
-    images = to_float(sweep.test.image[index.ravel()])
-    label = sweep.test.label[index.ravel()]
+    images = to_float(jnp.asarray(sweep.test.image[index.ravel()]))
+    label = jnp.asarray(sweep.test.label[index.ravel()])
     lines = {}
     for s in shown:
         start, end = encode(sweep.model, s.params, images, label).mean.reshape(2, -1, sweep.model.latent_dim)
@@ -179,7 +179,7 @@ def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, 
 
 def traversal_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
     """Walk along the most informative dimensions from the posterior mean of the first test image."""
-    label = sweep.test.label[0]
+    label = jnp.asarray(sweep.test.label[0])
     walks, kl = {}, {}
     for s in shown:
         dimensions = jnp.argsort(-jnp.asarray(s.kl))[:SHOWN_DIMENSIONS]

@@ -1,19 +1,23 @@
 """Fitting one model or a whole sweep: a compiled epoch, an evaluation on the test split, and so on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import cast
+from typing import Any, cast
 
 import jax
 import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding
 
-from jaxvae.batches import num_steps, to_device
-from jaxvae.config import Config, MemberAxis
+from jaxvae.batches import DeviceSplit, num_steps
+from jaxvae.config import Config, DataOn, MemberAxis
 from jaxvae.data.dataset import Dataset
+from jaxvae.feeding import fed_epoch, fits, parts_on_device, replicate
 from jaxvae.losses import RECONSTRUCTIONS
 from jaxvae.metrics import Evaluation, Quality, summarize
 from jaxvae.models import ARCHITECTURES, VAE, default_lowering
+from jaxvae.parallel import BY_MEMBER, DATA, MEMBER, Device, choose_devices, make_mesh, padded, place, to_host, unpadded
 from jaxvae.sweep import (
     MemberBytes,
     Members,
@@ -60,25 +64,45 @@ class Sweep:
     Attributes:
         model: the VAE, static.
         members: hyper-parameters and seeds.
+        mesh: the devices, all by default; see `jaxvae.parallel`.
+        train, test: the data, on the devices where it fits them; see `jaxvae.feeding`.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, members: Members, *, batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        members: Members,
+        *,
+        batch_size: int = 128,
+        devices: Sequence[Device] | None = None,
+        data_on: DataOn = "auto",
+    ) -> None:
         self.members = members
+        self.mesh = make_mesh(len(members), choose_devices() if devices is None else devices)
         self.class_names = dataset.class_names
         self.batch_size = batch_size
-        self.train, self.test = to_device(dataset.train), to_device(dataset.test)
+        on_device = data_on == "device" or (data_on == "auto" and fits(dataset))
+        self.train, self.test = (
+            replicate(split, self.mesh) if on_device else split for split in (dataset.train, dataset.test)
+        )
         self.image_shape = cast(tuple[int, int, int], self.train.image.shape[1:])
         self.model = build_model(config, self.image_shape, dataset.num_classes)
         self.reconstruction = RECONSTRUCTIONS[config.reconstruction]
-        self.train_step = make_train_step(self.model, self.reconstruction, part=default_part(self.model))  # pyright: ignore[reportArgumentType]
+        self.train_step = make_train_step(
+            self.model,  # pyright: ignore[reportArgumentType]
+            self.reconstruction,
+            part=default_part(self.model),
+            axis_name=DATA,
+        )
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
         self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
         self.member_axis: MemberAxis = config.member_axis
 
     @cached_property
     def chunk(self) -> int:
-        """How many members run side by side; asks the compiler on an accelerator."""
-        return member_chunk(self.member_axis, len(self.members), self._member_bytes)
+        """How many members a device runs side by side; asks the compiler on an accelerator."""
+        return member_chunk(self.member_axis, self._members_each, self._member_bytes)
 
     def start(self) -> Progress:
         """Fresh members, before the first epoch."""
@@ -86,52 +110,69 @@ class Sweep:
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and place of the state, without making one; what a checkpoint is restored to."""
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        here = place(self.mesh, len(self.members))
         shapes = jax.eval_shape(partial(self._init, chunk=1))
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
 
     def train_epoch(self, state: TrainState, number: int) -> tuple[TrainState, Terms]:
         """Epoch `number`, from 1, of every member: the new state and each step's terms [K, S]; `state` is donated."""
         keys = jax.vmap(jax.random.fold_in, (0, None))(self.train_keys, number)
-        return train_members(self.train_step, state, self.train, keys, batch_size=self.batch_size, chunk=self.chunk)
-
-    def trace_epoch(self) -> jax.stages.Traced:
-        """The program of an epoch, to be lowered and compiled: to look at it, or to see what that takes."""
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.abstract_state())
-        return train_members.trace(
-            self.train_step,
-            state,
-            self.train,
-            self.train_keys,
-            batch_size=self.batch_size,
-            chunk=self.chunk,
-        )
+        states, keys = padded((state, keys), self.mesh)
+        if isinstance(self.train, DeviceSplit):
+            return self._own(train_members(self.train_step, states, self.train, keys, **self._static))
+        return self._own(fed_epoch(self.train_step, states, self.train, keys, **self._static))
 
     def epoch(self, progress: Progress) -> Progress:
         """Train one epoch, then evaluate on the test split. `progress.state` is donated: do not use it again."""
         number = progress.epoch + 1
         state, terms = self.train_epoch(progress.state, number)
-        alive = np.asarray(state.alive)
+        alive = to_host(state.alive)
         rows = self._train_rows(terms, alive) + self._test_rows(self.evaluate(state), alive)
         return Progress(number, state, progress.history + [{**row, "epoch": number} for row in rows])
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """Per-example results of every member on the test split, leading axis [K]."""
-        return evaluate_members(self.model, self.reconstruction, state, self.test, self.test_keys, chunk=self.chunk)
+        return self._on_test(partial(evaluate_members, self.model, self.reconstruction), state)
 
     def sampled_quality(self, state: TrainState) -> Quality:
         """Per-example likeness of decoded posterior samples on the test split, leading axis [K]."""
-        return sampled_quality_members(self.model, state.params, self.test, self.test_keys, chunk=self.chunk)
+        return self._on_test(partial(sampled_quality_members, self.model), state.params)
+
+    def trace_epoch(self, *, chunk: int | None = None) -> jax.stages.Traced:
+        """The program of an epoch, to be lowered and compiled: to look at it, or to see what that takes."""
+        states, keys = self._abstract(self._members_each)
+        static = {**self._static, "chunk": chunk or self.chunk}
+        return train_members.trace(self.train_step, states, self.train, keys, **static)
+
+    def _on_test(self, program: Callable[..., Any], trees: Any) -> Any:
+        """`program` of every member on the test split: at once where that is on the devices, else part by part."""
+        trees, keys = padded((trees, self.test_keys), self.mesh)
+        found = [
+            self._own(program(trees, part, keys, first, chunk=self.chunk, mesh=self.mesh))
+            for first, part in parts_on_device(self.test, self.mesh)
+        ]
+        return found[0] if len(found) == 1 else jax.tree.map(lambda *x: np.concatenate(x, axis=1), *map(to_host, found))
 
     def _init(self, chunk: int) -> TrainState:
-        return init_members(self.model, self.init_keys, self.members.hparams, image_shape=self.image_shape, chunk=chunk)
+        keys, hparams = padded((self.init_keys, self.members.hparams), self.mesh)
+        settings = {"image_shape": self.image_shape, "chunk": chunk, "mesh": self.mesh}
+        return self._own(init_members(self.model, keys, hparams, **settings))
+
+    @property
+    def _static(self) -> dict[str, Any]:
+        """What an epoch is compiled for."""
+        return {"batch_size": self.batch_size, "chunk": self.chunk, "mesh": self.mesh}
+
+    def _own(self, tree: Any) -> Any:
+        """Results of padded members, cut to the members that there are."""
+        return unpadded(tree, len(self.members), self.mesh)
 
     def _train_rows(self, terms: Terms, alive: np.ndarray) -> list[Row]:
         """Means over the epoch, weighted by examples, in float64; the model changes while they are taken."""
         count = len(self.train.image)
         weight = np.full(num_steps(count, self.batch_size), self.batch_size, np.float64)
         weight[-1] -= weight.sum() - count
-        means = {name: np.asarray(term, np.float64) @ weight / count for name, term in terms._asdict().items()}
+        means = {name: to_host(term).astype(np.float64) @ weight / count for name, term in terms._asdict().items()}
         return [
             {
                 **self.members.describe(k),
@@ -143,7 +184,7 @@ class Sweep:
         ]
 
     def _test_rows(self, evaluation: Evaluation, alive: np.ndarray) -> list[Row]:
-        evaluation = jax.tree.map(np.asarray, evaluation)
+        evaluation = to_host(evaluation)
         return [
             {
                 **self.members.describe(k),
@@ -155,14 +196,30 @@ class Sweep:
         ]
 
     def _member_bytes(self) -> MemberBytes:
-        """By the compiler's own account of one member's epoch and evaluation."""
-        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), self.abstract_state())
-        key = self.train_keys[:1]
-        epoch = train_members.lower(self.train_step, state, self.train, key, batch_size=self.batch_size, chunk=1)
-        evaluation = evaluate_members.lower(self.model, self.reconstruction, state, self.test, key, chunk=1)
+        """By the compiler's own account of the epoch and the evaluation of one member on each device."""
+        states, keys = self._abstract(1)
+        static = {"chunk": 1, "mesh": self.mesh}
+        epoch = train_members.lower(self.train_step, states, self.train, keys, batch_size=self.batch_size, **static)
+        some = next(parts_on_device(self.test, self.mesh))[1]
+        evaluation = evaluate_members.lower(self.model, self.reconstruction, states, some, keys, np.int32(0), **static)
         analyses = [lowered.compile().memory_analysis() for lowered in (epoch, evaluation)]
         working = max(analysis.temp_size_in_bytes for analysis in analyses if analysis is not None)
-        return MemberBytes(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)), working)
+        state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states)) // self.mesh.shape[MEMBER]
+        return MemberBytes(state, working)
+
+    @property
+    def _members_each(self) -> int:
+        """How many members a row of devices has."""
+        return -(-len(self.members) // self.mesh.shape[MEMBER])
+
+    def _abstract(self, members_each: int) -> tuple[TrainState, Array]:
+        """Shapes of the states and keys of so many members on each row of devices."""
+        count, sharding = members_each * self.mesh.shape[MEMBER], NamedSharding(self.mesh, BY_MEMBER)
+
+        def shape(x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype, sharding=sharding)
+
+        return jax.tree.map(shape, (self.abstract_state(), self.train_keys))
 
 
 def fit(

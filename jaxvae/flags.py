@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from jaxvae.config import Config, DatasetName, check_range
+from jaxvae.config import Config, DataOn, DatasetName, check_range
 from jaxvae.errors import ConfigError
 
 EPOCHS = {"mnist": 10, "fashion_mnist": 10, "digits": 60}
@@ -139,13 +139,51 @@ class DataFlags:
 
 
 @dataclass(frozen=True)
+class ComputeFlags:
+    """Where a run is computed. Its numbers depend on it by rounding only, and it may change when a run is resumed."""
+
+    devices: Annotated[int | None, unset("INT", "all")] = None
+    """How many devices to compute on: members are spread over them, and where there are more devices than members, each
+    batch. The numbers are the same to rounding."""
+    data_on: DataOn = "auto"
+    """Where the images wait: device is fastest; host feeds them in chunks that arrive while the one before trains; auto
+    is the device's memory where it has room."""
+    coordinator: Annotated[str | None, unset("HOST:PORT", "one process alone")] = None
+    """Several processes train together, each started with the same flags: where process 0 listens; or auto, what the
+    cluster's environment says (SLURM, Open MPI, TPU pods, Kubernetes). They share the run folder, which process 0
+    writes; the numbers are those of one process, to rounding."""
+    num_processes: Annotated[int | None, unset("INT", "the cluster's")] = None
+    """How many processes there are."""
+    process_id: Annotated[int | None, unset("INT", "the cluster's")] = None
+    """Which of them this one is, from 0."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if self.devices is not None:
+            check_range("devices", self.devices, low=1, high=10**6)
+        given = [name for name in ("num_processes", "process_id") if getattr(self, name) is not None]
+        if self.coordinator in (None, "auto"):
+            if given:
+                raise ConfigError(f"{given[0]} needs coordinator, as HOST:PORT")
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ConfigError(f"coordinator is {self.coordinator!r}; it must be HOST:PORT, or auto")
+        if self.num_processes is None or self.process_id is None:
+            raise ConfigError("coordinator needs num_processes and process_id, unless it is auto")
+        check_range("num_processes", self.num_processes, low=1, high=10**5)
+        check_range("process_id", self.process_id, low=0, high=self.num_processes - 1)
+
+
+@dataclass(frozen=True)
 class RunFlags:
     """Where results go."""
 
     out: Annotated[Path | None, unset("DIR", "results/NAME/TIME-ID")] = None
     """Run folder, new or empty."""
     resume: Annotated[Path | None, unset("DIR", "a new run")] = None
-    """Continue the run in this folder with its own settings; only --epochs may be given beside it."""
+    """Continue the run in this folder with its own settings; beside it only --epochs and what says where it is computed
+    may be given."""
     checkpoint_every: Annotated[int | None, unset("INT", "as often as costs 1 % of the time")] = None
     """Epochs between checkpoints. By default an interruption loses less than a minute of training and an epoch; the end
     of training always has a checkpoint."""
@@ -167,6 +205,7 @@ class Flags:
     sweep: SweepFlags = field(default_factory=SweepFlags)
     model: Config = field(default_factory=Config)
     data: DataFlags = field(default_factory=DataFlags)
+    compute: ComputeFlags = field(default_factory=ComputeFlags)
     run: RunFlags = field(default_factory=RunFlags)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """What a trained model is worth: per-example values from one compiled pass over a split, reduced once in float64."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import dm_pix
 import jax
@@ -12,8 +13,10 @@ from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
 from jaxvae.losses import Reconstruction, gaussian_kl_per_dimension
 from jaxvae.models import VAE, decode, encode, multiplies_patches, sample
 from jaxvae.objective import example_keys, negative_elbo
-from jaxvae.types import Hparams
+from jaxvae.parallel import all_columns, my_columns
+from jaxvae.types import Batch, Hparams
 
+Results = TypeVar("Results")
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active if its posterior mean varies more than this over the data (Burda et al. 2016)."""
 
@@ -44,25 +47,48 @@ def evaluate(
     key: Array,
     *,
     batch_size: int | None = None,
+    first: Array | int = 0,
+    axis_name: str | None = None,
 ) -> Evaluation:
     """Every example of `split`, in order: its loss terms, and MSE and SSIM of its decoded posterior mean.
 
-    An example's noise is drawn from `key` and its number, whatever the batch size.
+    An example's noise is drawn from `key` and its number, counted from `first`, whatever the batch size. With
+    `axis_name`, an axis of devices, each takes its part of every batch, and all get the results of all.
     """
-    batch_size = default_batch_size(model) if batch_size is None else batch_size
-    order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
-    def step(_, batch: EpochOrder) -> tuple[None, Evaluation]:
-        image, label, _ = gather(split, batch.index, batch.weight)
-        keys = example_keys(key, batch.index)
+    def values(batch: Batch, number: Array) -> Evaluation:
+        image, label, _ = batch
+        keys = example_keys(key, number)
         terms = negative_elbo(model, reconstruction, params, image, label, keys, hparams)
         posterior = encode(model, params, image, label)
         decoded = jax.nn.sigmoid(decode(model, params, posterior.mean, label))
         likeness = mse(decoded, image), ssim(decoded, image)
-        return None, Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, *likeness)
+        return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, *likeness)
+
+    return over_examples(values, split, batch_size or default_batch_size(model), first, axis_name)
+
+
+def over_examples(
+    values: Callable[[Batch, Array], Results],
+    split: DeviceSplit,
+    batch_size: int,
+    first: Array | int,
+    axis_name: str | None,
+) -> Results:
+    """`values` of batches and their examples' numbers, for every example of `split` in order; leaves [N, ...]."""
+    count = len(split.image)
+    size = min(batch_size, count)
+    order = EpochOrder(*(my_columns(x, axis_name) for x in epoch_order(count, size)))
+
+    def step(_, batch: EpochOrder) -> tuple[None, Results]:
+        return None, values(gather(split, batch.index, batch.weight), first + batch.index)
 
     _, results = lax.scan(step, None, order)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(split.image)], results)
+
+    def in_order(x: Array) -> Array:
+        return all_columns(x, size, axis_name).reshape(-1, *x.shape[2:])[:count]
+
+    return jax.tree.map(in_order, results)
 
 
 class Quality(NamedTuple):
@@ -74,23 +100,27 @@ class Quality(NamedTuple):
 
 
 def sampled_quality(
-    model: VAE, params: dict, split: DeviceSplit, key: Array, *, batch_size: int | None = None
+    model: VAE,
+    params: dict,
+    split: DeviceSplit,
+    key: Array,
+    *,
+    batch_size: int | None = None,
+    first: Array | int = 0,
+    axis_name: str | None = None,
 ) -> Quality:
     """MSE and SSIM of each example of `split` decoded from one posterior sample, as a reconstruction in training is.
 
     `Evaluation` has those of the decoded posterior mean, which are better: noise costs likeness.
     """
-    batch_size = default_batch_size(model) if batch_size is None else batch_size
-    order = epoch_order(len(split.image), min(batch_size, len(split.image)))
 
-    def step(_, batch: EpochOrder) -> tuple[None, Quality]:
-        image, label, _ = gather(split, batch.index, batch.weight)
-        z = sample(model, example_keys(key, batch.index), encode(model, params, image, label))
+    def values(batch: Batch, number: Array) -> Quality:
+        image, label, _ = batch
+        z = sample(model, example_keys(key, number), encode(model, params, image, label))
         decoded = jax.nn.sigmoid(decode(model, params, z, label))
-        return None, Quality(mse(decoded, image), ssim(decoded, image), uniform_ssim(decoded, image))
+        return Quality(mse(decoded, image), ssim(decoded, image), uniform_ssim(decoded, image))
 
-    _, results = lax.scan(step, None, order)
-    return jax.tree.map(lambda x: x.reshape(-1)[: len(split.image)], results)
+    return over_examples(values, split, batch_size or default_batch_size(model), first, axis_name)
 
 
 def mse(decoded: Array, image: Array) -> Array:

@@ -4,13 +4,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
 from tqdm import tqdm
 
 from jaxvae.fit import Progress, Row
 from jaxvae.labels import member_label, varying
+from jaxvae.processes import is_writer
 from jaxvae.sweep import HPARAMS
 
 MOST_SHOWN = 6
@@ -20,7 +21,10 @@ MOST_SHOWN = 6
 def show_progress(epochs: int, *, done: int = 0, stream: TextIO | None = None) -> Iterator:
     """Yields `on_epoch` for `fit`: shows the epoch, each member's train loss and the time left."""
     out = stream or sys.stderr
-    shown = _bar(epochs, done, out) if out.isatty() else _lines(epochs, out)
+    if not is_writer():
+        shown = nullcontext(lambda progress: None)
+    else:
+        shown = _bar(epochs, done, out) if out.isatty() else _lines(epochs, out)
     with shown as on_epoch:
         yield on_epoch
 

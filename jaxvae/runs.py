@@ -21,6 +21,7 @@ import jaxvae
 from jaxvae.data.dataset import Dataset
 from jaxvae.errors import ConfigError, RunFolderError
 from jaxvae.fit import Row
+from jaxvae.processes import is_writer
 from jaxvae.sweep import HPARAMS
 
 COLUMNS = (
@@ -48,7 +49,9 @@ def new_folder(experiment: str, out: Path | None) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step."""
+    """Replace `path` by `text` in one step; of several processes only the writer does."""
+    if not is_writer():
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import Mesh
 
-from jaxvae.batches import DeviceSplit
+from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, to_float
 from jaxvae.config import MemberAxis
 from jaxvae.errors import ConfigError
 from jaxvae.losses import Reconstruction
 from jaxvae.metrics import Evaluation, Quality, evaluate, sampled_quality
 from jaxvae.models import VAE
-from jaxvae.train import TrainStep, init_state, train_epoch
-from jaxvae.types import Hparams, Terms, TrainState
+from jaxvae.parallel import BY_BATCH, BY_MEMBER, DATA, EVERYWHERE, over_mesh, whole_columns
+from jaxvae.train import TrainStep, init_state, train_epoch, train_steps
+from jaxvae.types import Batch, Hparams, Terms, TrainState
 
 HPARAMS = tuple(field.name for field in fields(Hparams))
 
@@ -117,43 +119,106 @@ def member_chunk(axis: MemberAxis, count: int, member_bytes: Callable[[], Member
     return -(-count // chunks)
 
 
-@partial(jax.jit, static_argnames=("model", "image_shape", "chunk"))
+@partial(jax.jit, static_argnames=("model", "image_shape", "chunk", "mesh"))
 def init_members(
-    model: VAE, keys: Array, hparams: Hparams, *, image_shape: tuple[int, int, int], chunk: int
+    model: VAE, keys: Array, hparams: Hparams, *, image_shape: tuple[int, int, int], chunk: int, mesh: Mesh
 ) -> TrainState:
     """The first state of K members, each from its own key; leading axis [K]."""
-    return over_members(partial(init_state, model, image_shape), chunk)(keys, hparams)
+    members = over_members(partial(init_state, model, image_shape), chunk)
+    return over_mesh(members, mesh, BY_MEMBER, BY_MEMBER)(keys, hparams)
 
 
-@partial(jax.jit, static_argnames=("train_step", "batch_size", "chunk"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("train_step", "batch_size", "chunk", "mesh"), donate_argnames="state")
 def train_members(
-    train_step: TrainStep, state: TrainState, split: DeviceSplit, keys: Array, *, batch_size: int, chunk: int
+    train_step: TrainStep,
+    state: TrainState,
+    split: DeviceSplit,
+    keys: Array,
+    *,
+    batch_size: int,
+    chunk: int,
+    mesh: Mesh,
 ) -> tuple[TrainState, Terms]:
-    """One epoch of K members: the new states (the old ones are donated) and the terms of every step [K, S]."""
+    """One epoch of K members: the new states (the old ones are donated) and the terms of every step [K, S].
 
-    def one_member(state: TrainState, key: Array) -> tuple[TrainState, Terms]:
-        return train_epoch(train_step, state, split, key, batch_size=batch_size)
+    `train_step` is made for the axis `DATA`.
+    """
 
-    return over_members(one_member, chunk)(state, keys)
+    def members(state: TrainState, split: DeviceSplit, keys: Array) -> tuple[TrainState, Terms]:
+        def one_member(state: TrainState, key: Array) -> tuple[TrainState, Terms]:
+            return train_epoch(train_step, state, split, key, batch_size=batch_size, axis_name=DATA)
+
+        return over_members(one_member, chunk)(state, keys)
+
+    return over_mesh(members, mesh, BY_MEMBER, EVERYWHERE, BY_MEMBER)(state, split, keys)
 
 
-@partial(jax.jit, static_argnames=("model", "reconstruction", "chunk"))
+@partial(jax.jit, static_argnames=("count", "batch_size", "mesh"))
+def member_orders(keys: Array, *, count: int, batch_size: int, mesh: Mesh) -> EpochOrder:
+    """The order of each member's epoch as `train_members` takes it: [K, S, B], with B filled up for the columns."""
+
+    def one_member(key: Array) -> EpochOrder:
+        order_key, _ = jax.random.split(key)
+        order = epoch_order(count, batch_size, order_key)
+        return EpochOrder(*(whole_columns(x, mesh.shape[DATA]) for x in order))
+
+    return jax.vmap(one_member)(keys)
+
+
+@partial(jax.jit, static_argnames=("train_step", "chunk", "mesh"), donate_argnames="state")
+def train_chunk(
+    train_step: TrainStep, state: TrainState, batches: Batch, keys: Array, first: Array, *, chunk: int, mesh: Mesh
+) -> tuple[TrainState, Terms]:
+    """Some steps of the epoch of `train_members`, from `first` on, of batches [K, S, B] whose images are uint8."""
+
+    def members(state: TrainState, batches: Batch, keys: Array, first: Array) -> tuple[TrainState, Terms]:
+        def one_member(state: TrainState, batches: Batch, key: Array) -> tuple[TrainState, Terms]:
+            _, noise_key = jax.random.split(key)
+
+            def batch_of(batch: Batch) -> Batch:
+                return batch._replace(image=to_float(batch.image))
+
+            return train_steps(train_step, state, batches, batch_of, noise_key, first)
+
+        return over_members(one_member, chunk)(state, batches, keys)
+
+    return over_mesh(members, mesh, BY_MEMBER, BY_BATCH, BY_MEMBER, EVERYWHERE)(state, batches, keys, first)
+
+
+@partial(jax.jit, static_argnames=("model", "reconstruction", "chunk", "mesh"))
 def evaluate_members(
-    model: VAE, reconstruction: Reconstruction, state: TrainState, split: DeviceSplit, keys: Array, *, chunk: int
+    model: VAE,
+    reconstruction: Reconstruction,
+    state: TrainState,
+    split: DeviceSplit,
+    keys: Array,
+    first: Array,
+    *,
+    chunk: int,
+    mesh: Mesh,
 ) -> Evaluation:
-    """Evaluate K members on `split`; leading axis [K]."""
+    """Evaluate K members on `split`, whose first example is number `first`; leading axis [K]."""
 
-    def one_member(state: TrainState, key: Array) -> Evaluation:
-        return evaluate(model, reconstruction, state.params, state.hparams, split, key)
+    def members(state: TrainState, split: DeviceSplit, keys: Array, first: Array) -> Evaluation:
+        def one_member(state: TrainState, key: Array) -> Evaluation:
+            params, hparams = state.params, state.hparams
+            return evaluate(model, reconstruction, params, hparams, split, key, first=first, axis_name=DATA)
 
-    return over_members(one_member, chunk)(state, keys)
+        return over_members(one_member, chunk)(state, keys)
+
+    return over_mesh(members, mesh, BY_MEMBER, EVERYWHERE, BY_MEMBER, EVERYWHERE)(state, split, keys, first)
 
 
-@partial(jax.jit, static_argnames=("model", "chunk"))
-def sampled_quality_members(model: VAE, params: dict, split: DeviceSplit, keys: Array, *, chunk: int) -> Quality:
-    """`sampled_quality` of K members; leading axis [K]."""
+@partial(jax.jit, static_argnames=("model", "chunk", "mesh"))
+def sampled_quality_members(
+    model: VAE, params: dict, split: DeviceSplit, keys: Array, first: Array, *, chunk: int, mesh: Mesh
+) -> Quality:
+    """`sampled_quality` of K members on `split`, whose first example is number `first`; leading axis [K]."""
 
-    def one_member(params: dict, key: Array) -> Quality:
-        return sampled_quality(model, params, split, key)
+    def members(params: dict, split: DeviceSplit, keys: Array, first: Array) -> Quality:
+        def one_member(params: dict, key: Array) -> Quality:
+            return sampled_quality(model, params, split, key, first=first, axis_name=DATA)
 
-    return over_members(one_member, chunk)(params, keys)
+        return over_members(one_member, chunk)(params, keys)
+
+    return over_mesh(members, mesh, BY_MEMBER, EVERYWHERE, BY_MEMBER, EVERYWHERE)(params, split, keys, first)

@@ -3,18 +3,21 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from jaxvae.batches import DeviceSplit, epoch_order, gather
+from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
 from jaxvae.losses import Reconstruction
 from jaxvae.models import VAE, multiplies_patches
 from jaxvae.objective import example_keys, negative_elbo
+from jaxvae.parallel import my_columns, my_places, sum_over
 from jaxvae.types import Batch, Hparams, Terms, TrainState
 
+Inputs = TypeVar("Inputs")
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Terms]]
 
 B1, B2, EPS = 0.9, 0.999, 1e-8
@@ -32,7 +35,9 @@ def init_state(model: VAE, image_shape: tuple[int, int, int], key: Array, hparam
 
 
 @lru_cache
-def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | None = None) -> TrainStep:
+def make_train_step(
+    model: VAE, reconstruction: Reconstruction, *, part: int | None = None, axis_name: str | None = None
+) -> TrainStep:
     """`(state, batch, key) -> (state, terms)`, pure: `jit` it, `scan` over it, `vmap` it over members.
 
     The gradient is that of the mean over the batch's real examples; `terms` are those means, in nats per image. A step
@@ -41,6 +46,9 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
 
     A batch of more than `part` examples is worked through in parts of at most that size, whose gradients add up: the
     same numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
+
+    With `axis_name`, an axis of `pmap` or `shard_map`, a batch is a device's own part of the step's examples, and state
+    and key are the same on all devices: so are the new state and the terms, of all examples.
     """
 
     def weighted_terms(params: dict, batch: Batch, keys: Array, hparams: Hparams) -> tuple[Array, Terms]:
@@ -51,9 +59,12 @@ def make_train_step(model: VAE, reconstruction: Reconstruction, *, part: int | N
     gradient = jax.grad(weighted_terms, has_aux=True)
 
     def mean_gradient(params: dict, batch: Batch, key: Array, hparams: Hparams) -> tuple[dict, Terms]:
+        keys = example_keys(key, my_places(len(batch.weight), axis_name))
+        batch = batch._replace(weight=batch.weight / sum_over(jnp.sum(batch.weight), axis_name))
+        return sum_over(gradient_in_parts(params, batch, keys, hparams), axis_name)
+
+    def gradient_in_parts(params: dict, batch: Batch, keys: Array, hparams: Hparams) -> tuple[dict, Terms]:
         size = len(batch.weight)
-        keys = example_keys(key, jnp.arange(size))
-        batch = batch._replace(weight=batch.weight / jnp.sum(batch.weight))
         if part is None or size <= part:
             return gradient(params, batch, keys, hparams)
         even = -(-size // -(-size // part))  # as many parts, of one size
@@ -137,17 +148,42 @@ def all_finite(tree) -> Array:
 
 
 def train_epoch(
-    train_step: TrainStep, state: TrainState, split: DeviceSplit, key: Array, *, batch_size: int
+    train_step: TrainStep,
+    state: TrainState,
+    split: DeviceSplit,
+    key: Array,
+    *,
+    batch_size: int,
+    axis_name: str | None = None,
 ) -> tuple[TrainState, Terms]:
     """Every example of `split` once, in an order and with noise drawn from `key`: one `lax.scan` over the steps.
 
-    Returns the new state and the terms of each step [S] (means over the step's examples, nats per image).
+    Returns the new state and the terms of each step [S] (means over the step's examples, nats per image). With
+    `axis_name`, that of `train_step`, a device takes its part of each batch.
     """
     order_key, noise_key = jax.random.split(key)
     order = epoch_order(len(split.image), batch_size, order_key)
+    order = EpochOrder(*(my_columns(x, axis_name) for x in order))
 
-    def step(state: TrainState, inputs: tuple[Array, Array, Array]) -> tuple[TrainState, Terms]:
-        number, index, weight = inputs
-        return train_step(state, gather(split, index, weight), jax.random.fold_in(noise_key, number))
+    def batch_of(order: EpochOrder) -> Batch:
+        return gather(split, order.index, order.weight)
 
-    return lax.scan(step, state, (jnp.arange(len(order.index)), order.index, order.weight))
+    return train_steps(train_step, state, order, batch_of, noise_key)
+
+
+def train_steps(
+    train_step: TrainStep,
+    state: TrainState,
+    inputs: Inputs,
+    batch_of: Callable[[Inputs], Batch],
+    noise_key: Array,
+    first: Array | int = 0,
+) -> tuple[TrainState, Terms]:
+    """One `lax.scan` over steps `first`, `first + 1`, ... of an epoch, each with the batch of its `inputs` [S, ...]."""
+
+    def step(state: TrainState, numbered: tuple[Array, Inputs]) -> tuple[TrainState, Terms]:
+        number, inputs = numbered
+        return train_step(state, batch_of(inputs), jax.random.fold_in(noise_key, number))
+
+    numbers = first + jnp.arange(len(jax.tree.leaves(inputs)[0]))
+    return lax.scan(step, state, (numbers, inputs))

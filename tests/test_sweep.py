@@ -48,10 +48,7 @@ def test_points_are_members_side_by_side():
 def test_an_epoch_of_members_side_by_side_lowers_for_accelerators(tiny, platform, lowering):
     config = Config("conv_32_64", latent_dim=2, conditional=True, member_axis="vmap", lowering=lowering)
     sweep = Sweep(config, tiny, grid(beta=(1, 2)), batch_size=50)
-    state = sweep.abstract_state()
-    program = train_members.trace(sweep.train_step, state, sweep.train, sweep.train_keys, batch_size=50, chunk=2).lower(
-        lowering_platforms=(platform,)
-    )
+    program = sweep.trace_epoch(chunk=2).lower(lowering_platforms=(platform,))
     convolutions = program.as_text().count("stablehlo.convolution")
     assert (convolutions > 0) == (lowering == "native")
 
@@ -119,10 +116,7 @@ def test_the_memory_model_covers_what_the_compiler_says(tiny):
     sweep = Sweep(Config(architecture="dense"), tiny, grid(beta=np.linspace(1, 4, 12)), batch_size=32)
     one = sweep._member_bytes()
     assert one.state == 4 * 3 * 476_216 + 4 * 9 + 1  # parameters, two moments; step, count, 7 scalars; alive
-    lowered = train_members.lower(
-        sweep.train_step, sweep.abstract_state(), sweep.train, sweep.train_keys, batch_size=32, chunk=4
-    )
-    memory = lowered.compile().memory_analysis()
+    memory = sweep.trace_epoch(chunk=4).lower().compile().memory_analysis()
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
     needed -= memory.alias_size_in_bytes
     model = 2 * 12 * one.state + 4 * (one.state + one.working)
@@ -157,9 +151,7 @@ def test_the_epoch_lowers_for_accelerators_without_callbacks_or_float64(
 ):
     config = Config(architecture=architecture, conditional=conditional, lowering="native")
     sweep = Sweep(config, tiny, grid(beta=(1.0, 2.0, 3.0, 4.0)), batch_size=32)
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), sweep.abstract_state())
-    traced = train_members.trace(sweep.train_step, state, sweep.train, sweep.train_keys, batch_size=32, chunk=chunk)
-    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    text = sweep.trace_epoch(chunk=chunk).lower(lowering_platforms=(platform,)).as_text()
     assert "callback" not in text
     assert "f64" not in text
     assert "stablehlo.convolution" in text

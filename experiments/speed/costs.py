@@ -57,7 +57,7 @@ class Command:
     def __init__(self, study: Study, members: int, folder: Path) -> None:
         settings = replace(study.sweep.only([0]), seeds=tuple(range(members)), epochs=1)
         out = RunFlags(out=Path(mkdtemp(dir=folder)))
-        self.run = begin(study.name, Flags(settings, study.model, study.data, out))
+        self.run = begin(study.name, Flags(settings, study.model, study.data, run=out))
         self.sweep = make_sweep(self.run)
         fit(self.sweep, epochs=1)
 

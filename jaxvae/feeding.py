@@ -1,0 +1,82 @@
+"""Data that stays on the host: an epoch in chunks of steps, each one compiled scan, fed while the one before trains.
+
+The order of the examples and their noise are those of data on the device. Each process reads what its devices need.
+"""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxvae.batches import DeviceSplit, EpochOrder
+from jaxvae.data.dataset import Dataset, Split
+from jaxvae.parallel import BY_BATCH, EVERYWHERE, from_host, to_host
+from jaxvae.sweep import member_orders, train_chunk
+from jaxvae.train import TrainStep
+from jaxvae.types import Batch, Terms, TrainState
+
+SHARE = 0.5
+"""Of a device's free memory, which data that stays there may take."""
+CHUNK_BYTES = 64 * 2**20
+"""Images of a chunk of all members; the devices hold two, one to train on and one that arrives."""
+
+
+def fed_epoch(
+    train_step: TrainStep,
+    state: TrainState,
+    split: Split,
+    keys: jax.Array,
+    *,
+    batch_size: int,
+    chunk: int,
+    mesh: Mesh,
+) -> tuple[TrainState, Terms]:
+    """What `jaxvae.sweep.train_members` does, of a split on the host."""
+    order: EpochOrder = to_host(member_orders(keys, count=len(split.image), batch_size=batch_size, mesh=mesh))
+    members, steps, width = order.index.shape
+    each = max(1, CHUNK_BYTES // (members * width * split.image[0].nbytes))
+    kept: list[Terms] = []
+    for first in range(0, steps, each):
+        if len(kept) > 1:
+            jax.block_until_ready(kept[-2])
+        part = EpochOrder(*(x[:, first : first + each] for x in order))
+        batch = place_batches(split, part, mesh)
+        state, terms = train_chunk(train_step, state, batch, keys, np.int32(first), chunk=chunk, mesh=mesh)
+        kept.append(terms)
+    return state, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *map(to_host, kept))
+
+
+def parts_on_device(split: Split | DeviceSplit, mesh: Mesh) -> Iterator[tuple[np.int32, DeviceSplit]]:
+    """A split in order, in parts that go to the devices one at a time, each with the number of its first example."""
+    if isinstance(split, DeviceSplit):
+        yield np.int32(0), split
+        return
+    size = max(1, CHUNK_BYTES // split.image[0].nbytes)
+    for first in range(0, len(split.image), size):
+        yield np.int32(first), replicate(Split(*(x[first : first + size] for x in split)), mesh)
+
+
+def fits(dataset: Dataset) -> bool:
+    """Whether both splits take at most `SHARE` of the memory that a device has free; yes where that is not known."""
+    stats = jax.local_devices()[0].memory_stats()
+    if not stats or "bytes_limit" not in stats:
+        return True
+    size = sum(x.nbytes for split in (dataset.train, dataset.test) for x in split)
+    return size <= SHARE * (stats["bytes_limit"] - stats["bytes_in_use"])
+
+
+def replicate(split: Split, mesh: Mesh) -> DeviceSplit:
+    """A split copied to every device."""
+    return DeviceSplit(*(from_host(x.shape, x.__getitem__, mesh, EVERYWHERE) for x in split))
+
+
+def place_batches(split: Split, order: EpochOrder, mesh: Mesh) -> Batch:
+    """The batches [K, S, B] of some steps, pixels still uint8, each device its own members and columns."""
+    index, weight = order
+    shape = (*index.shape, *split.image.shape[1:])
+    return Batch(
+        from_host(shape, lambda at: split.image[index[at[:3]]], mesh, BY_BATCH),
+        from_host(index.shape, lambda at: split.label[index[at]], mesh, BY_BATCH),
+        from_host(index.shape, lambda at: weight[at], mesh, BY_BATCH),
+    )

@@ -1,0 +1,133 @@
+"""How work lies over devices: all of the layout is in this file.
+
+Devices form a mesh of `member` rows and `data` columns. Members need nothing of each other, so they are spread over
+rows first, with copies of the last one where they do not divide; what devices remain split every batch by columns, and
+add up their gradients once a step. Every program that `jaxvae.sweep` compiles runs on such a mesh, on one device too.
+
+An example's noise is drawn from its place in the whole batch, and means are over the whole batch, so the layout changes
+no number but by the rounding of the sums.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxvae.errors import ConfigError
+
+Device: TypeAlias = "jax.Device"  # pyright: ignore[reportInvalidTypeForm]
+MEMBER, DATA = "member", "data"
+BY_MEMBER, BY_BATCH, EVERYWHERE = P(MEMBER), P(MEMBER, None, DATA), P()
+
+
+def choose_devices(count: int | None = None) -> list[Device]:
+    """The first `count` devices of the default backend, all of them without a number.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    devices = jax.devices()
+    if count is not None and count > len(devices):
+        raise ConfigError(f"devices is {count}, but {jax.default_backend()} has {len(devices)}")
+    return devices[:count]
+
+
+def make_mesh(members: int, devices: Sequence[Device]) -> Mesh:
+    """As many rows as divide the devices and are not more than the members; the rest of the devices are columns."""
+    rows = max(rows for rows in range(1, min(members, len(devices)) + 1) if len(devices) % rows == 0)
+    return Mesh(np.array(devices).reshape(rows, -1), (MEMBER, DATA))
+
+
+def layout(mesh: Mesh) -> str:
+    """The mesh in words."""
+    kind, (rows, columns) = mesh.devices.flat[0].device_kind, mesh.devices.shape
+    if mesh.size == 1:
+        return kind
+    split = [f"members on {rows}"] * (rows > 1) + [f"batches on {columns}"] * (columns > 1)
+    return f"{mesh.size} devices ({kind}; {', '.join(split)})"
+
+
+def to_host(tree: Any) -> Any:
+    """Every leaf whole, as a NumPy array; all processes must ask for it, and all get it."""
+    if jax.distributed.is_initialized():
+        return multihost_utils.process_allgather(tree, tiled=True)
+    return jax.tree.map(np.asarray, tree)
+
+
+def from_host(shape: tuple[int, ...], values: Callable[[Any], Any], mesh: Mesh, spec: P) -> Array:
+    """An array of which each device gets `values` of its own slices; a process is asked for those of its devices."""
+    return jax.make_array_from_callback(shape, NamedSharding(mesh, spec), values)
+
+
+def over_mesh(function: Callable, mesh: Mesh, *specs: P) -> Callable:
+    """Each device runs `function` on its rows of the arguments that are `BY_MEMBER`, and on all of the others.
+
+    The results are by member, and must be the same in all columns of a row: reduce them with the functions below. With
+    `check_vma` JAX would add up the gradients of what all columns share by itself; here, as under `pmap`, the gradient
+    of a device's own loss is its own, and the step adds them up where one can see it.
+    """
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=BY_MEMBER, check_vma=False)
+
+
+def place(mesh: Mesh, count: int) -> NamedSharding:
+    """Where arrays [K, ...] of so many members live between epochs: by member where rows divide K, else everywhere."""
+    return NamedSharding(mesh, EVERYWHERE if count % mesh.shape[MEMBER] else BY_MEMBER)
+
+
+def padded(tree: Any, mesh: Mesh) -> Any:
+    """Arrays [K, ...] by member, with copies of the last one up to a whole number for each row."""
+    sharding = NamedSharding(mesh, BY_MEMBER)
+    missing = -len(jax.tree.leaves(tree)[0]) % mesh.shape[MEMBER]
+    if not missing:
+        return jax.device_put(tree, sharding)
+    fill = partial(jax.tree.map, lambda x: jnp.concatenate([x, *[x[-1:]] * missing]))
+    return jax.jit(fill, out_shardings=sharding)(tree)
+
+
+def unpadded(tree: Any, count: int, mesh: Mesh) -> Any:
+    """The first `count` of arrays [K, ...], in their `place`."""
+    if count % mesh.shape[MEMBER] == 0:
+        return tree
+    cut = partial(jax.tree.map, lambda x: x[:count])
+    return jax.jit(cut, out_shardings=place(mesh, count))(tree)
+
+
+# What follows is called by each device, inside `over_mesh`, or under a user's own `pmap` or `shard_map`; an axis of
+# None stands for a program without devices.
+
+
+def whole_columns(x: Array, count: int) -> Array:
+    """[S, B, ...] with B filled up with zeros to a multiple of `count`."""
+    return jnp.pad(x, [(0, 0), (0, -x.shape[1] % count)] + [(0, 0)] * (x.ndim - 2))
+
+
+def my_columns(x: Array, axis: str | None) -> Array:
+    """Of a batch's axis, the second of [S, B, ...], a device's own part; filled up with zeros to a whole number."""
+    if axis is None:
+        return x
+    filled = whole_columns(x, lax.axis_size(axis))
+    width = filled.shape[1] // lax.axis_size(axis)
+    return lax.dynamic_slice_in_dim(filled, lax.axis_index(axis) * width, width, axis=1)
+
+
+def all_columns(x: Array, size: int, axis: str | None) -> Array:
+    """`my_columns` of all devices put together again: [S, B, ...] with B = `size`, the same on each."""
+    return x if axis is None else lax.all_gather(x, axis, axis=1, tiled=True)[:, :size]
+
+
+def my_places(size: int, axis: str | None) -> Array:
+    """The places in the whole batch of a device's own `size` examples."""
+    first = jnp.zeros((), int) if axis is None else lax.axis_index(axis) * size
+    return first + jnp.arange(size)
+
+
+def sum_over(tree: Any, axis: str | None) -> Any:
+    """The sum of every leaf over devices, the same on each."""
+    return tree if axis is None else lax.psum(tree, axis)
