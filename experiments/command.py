@@ -9,7 +9,7 @@ from experiments.study import Changes, Experiment, Study, flags_of, run_study
 from jaxvae import cli
 from jaxvae.config import check_range
 from jaxvae.errors import ConfigError, DivergedError
-from jaxvae.flags import DataFlags, from_json, to_json, unset
+from jaxvae.flags import ComputeFlags, DataFlags, from_json, to_json, unset
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class ExperimentFlags:
     seeds: Annotated[tuple[int, ...] | None, unset("INT [INT ...]", "the study's")] = None
     """Seeds of initialization, order and noise."""
     data: DataFlags = field(default_factory=DataFlags)
+    compute: ComputeFlags = field(default_factory=ComputeFlags)
     out: Annotated[Path | None, unset("DIR", "results/NAME/TIME-ID")] = None
     """Run folder, new or empty; each study has a folder in it."""
     resume: Annotated[Path | None, unset("DIR", "a new run")] = None
-    """Go on with the run in this folder, with its own settings."""
+    """Go on with the run in this folder, with its own settings; beside it only what says where it is computed may be
+    given."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -56,30 +58,41 @@ def run(experiment: Experiment, flags: ExperimentFlags) -> Path:
     """Train the studies that `flags` ask for, write the page that compares them, and return the run folder."""
     from jaxvae import runs
     from jaxvae.experiment import say
+    from jaxvae.processes import from_writer, is_writer, join
 
+    join(flags.compute)
     if flags.resume is None:
         studies = chosen(experiment.studies, flags.studies)
         changes = replace(flags.changes, data=with_fallback(studies, flags.data))
         for study in studies:
             flags_of(study, changes)  # refuses bad values before anything is written
-        folder = runs.new_folder(experiment.name, flags.out)
+        folder = Path(from_writer(lambda: str(runs.new_folder(experiment.name, flags.out))))
         names = [study.name for study in studies]
         record = {"experiment": experiment.name, "studies": names, "changes": to_json(changes)}
         runs.write_json(folder / "experiment.json", record)
     else:
         folder = flags.resume
-        if flags != type(flags)(resume=flags.resume, debug=flags.debug):
-            raise ConfigError("resume goes on with a run's own settings; no other flag may be given beside it")
+        if flags != type(flags)(compute=flags.compute, resume=flags.resume, debug=flags.debug):
+            raise ConfigError("resume goes on with a run's own settings; only where to compute may be given beside it")
         studies, changes = recorded(experiment, folder)
     command = f"python -m experiments.{experiment.name} --resume {folder}"
     for study in studies:
-        run_study(study, folder / study.name, changes, resume_command=command)
-    write_page(experiment, studies, folder)
+        run_study(study, folder / study.name, changes, resume_command=command, compute=flags.compute)
+    diverged = from_writer(lambda: all_diverged([folder / study.name for study in studies]))
+    if is_writer():
+        write_page(experiment, studies, folder)
     say(f"report: {folder / 'report.html'}")
-    summaries = [runs.read_json(folder / study.name / "summary.json") for study in studies]
-    if all(summary["diverged"] == len(summary["members"]) for summary in summaries):
+    if diverged:
         raise DivergedError("every member of every study became non-finite")
     return folder
+
+
+def all_diverged(folders: list[Path]) -> bool:
+    """Whether no member of any run is left."""
+    from jaxvae.runs import read_json
+
+    summaries = [read_json(folder / "summary.json") for folder in folders]
+    return all(summary["diverged"] == len(summary["members"]) for summary in summaries)
 
 
 def write_page(experiment: Experiment, studies: list[Study], folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxvae.config import Config
-from jaxvae.flags import SCALARS, DataFlags, Flags, RunFlags, SweepFlags, to_json
+from jaxvae.flags import SCALARS, ComputeFlags, DataFlags, Flags, RunFlags, SweepFlags, to_json
 
 FIRST_EPOCH = 0.1
 """Tolerance of a first epoch's figures, which depend most on the seed."""
@@ -152,7 +152,9 @@ def same_settings(study: Study, saved: Any) -> bool:
     )
 
 
-def run_study(study: Study, folder: Path, changes: Changes, *, resume_command: str) -> None:
+def run_study(
+    study: Study, folder: Path, changes: Changes, *, resume_command: str, compute: ComputeFlags | None = None
+) -> None:
     """Train a study in `folder`; go on where it stands, or do nothing where it is complete.
 
     A study whose every member diverged is a result like any other: it is told, not raised.
@@ -160,24 +162,40 @@ def run_study(study: Study, folder: Path, changes: Changes, *, resume_command: s
     Raises:
         ConfigError: the run in `folder` was made with other settings than these.
     """
-    from jaxvae import experiment, runs
-    from jaxvae.errors import ConfigError, DivergedError
+    from jaxvae import experiment
+    from jaxvae.errors import DivergedError
+    from jaxvae.processes import from_writer
 
-    wanted, as_run = flags_of(study, changes), changed(study, changes)
-    started = (folder / "config.json").exists()
-    saved = runs.read_json(folder / "config.json").get("flags") if started else {}
-    sweep = json.loads(json.dumps(asdict(wanted.sweep)))
-    if started and not (same_settings(as_run, saved) and saved["sweep"] == sweep):
-        raise ConfigError(f"{folder} holds a run of {study.name} with other settings; remove it or name another")
-    if complete(folder):
+    started, done = from_writer(lambda: standing(study, folder, changes))
+    if done:
         experiment.say(f"{study.name}: complete in {folder}")
         return
     experiment.say(f"{study.name}: {study.title}")
-    flags = Flags(run=RunFlags(resume=folder)) if started else replace(wanted, run=RunFlags(out=folder))
+    wanted = Flags() if started else flags_of(study, changes)
+    where = RunFlags(resume=folder) if started else RunFlags(out=folder)
     try:
+        flags = replace(wanted, compute=compute or ComputeFlags(), run=where)
         experiment.run(study.name, flags, resume_command=resume_command, printed=partial(printed_curves, study))
     except DivergedError as error:
         experiment.say(str(error))
+
+
+def standing(study: Study, folder: Path, changes: Changes) -> tuple[bool, bool]:
+    """Whether the run of a study in `folder` was begun, and whether it is complete.
+
+    Raises:
+        ConfigError: it was made with other settings than these.
+    """
+    from jaxvae.errors import ConfigError
+    from jaxvae.runs import read_json
+
+    if not (folder / "config.json").exists():
+        return False, False
+    saved = read_json(folder / "config.json").get("flags")
+    sweep = json.loads(json.dumps(asdict(flags_of(study, changes).sweep)))
+    if not (same_settings(changed(study, changes), saved) and saved["sweep"] == sweep):
+        raise ConfigError(f"{folder} holds a run of {study.name} with other settings; remove it or name another")
+    return True, complete(folder)
 
 
 def printed_curves(study: Study, flags: Flags) -> dict[str, list[dict[str, float]]]:

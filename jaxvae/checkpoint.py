@@ -6,6 +6,7 @@ from types import TracebackType
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxvae.errors import CheckpointError, first_line
 from jaxvae.fit import Progress
@@ -19,12 +20,21 @@ after which an epoch is saved whatever it takes."""
 class Checkpoints:
     """The newest checkpoints of one run, one folder per epoch: the state by Orbax, the history as JSON beside it.
 
-    Saves are synchronous: the next epoch takes over the state's memory.
+    Saves are synchronous: the next epoch takes over the state's memory. Of several processes all must save and restore
+    together; one that looks at a run by itself is `alone`, and finds the folder made.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: Path, *, keep: int = 2, alone: bool = False) -> None:
         self.folder = folder
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        processes = MultiprocessingOptions()
+        if alone:
+            processes = MultiprocessingOptions(jax.process_index(), {jax.process_index()}, "alone")
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            create=not alone,
+            enable_async_checkpointing=False,
+            multiprocessing_options=processes,
+        )
         handlers = {"state": ocp.StandardCheckpointHandler(), "history": ocp.JsonCheckpointHandler()}
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers)
         self._opened = self._saved = monotonic()

@@ -22,6 +22,22 @@ def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
+        code = outcome(name, kind, run, argv)
+    except Exception as error:
+        if not of_several():
+            raise
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    if code and of_several():  # at once: others may wait for this process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def outcome(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str]) -> int:
+    """The exit code of `main`, after a line on stderr where it is an error's."""
+    try:
         flags = tyro.cli(
             kind,
             prog=f"python -m experiments.{name}",
@@ -34,24 +50,24 @@ def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str
         if "--debug" in argv:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return leave(error.exit_code)
+        return error.exit_code
     except OSError as error:
         if "--debug" in argv:
             raise
         print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
-        return leave(RunFolderError.exit_code)
+        return RunFolderError.exit_code
     except KeyboardInterrupt:
-        return leave(INTERRUPTED)
+        return INTERRUPTED
     return 0
 
 
-def leave(code: int) -> int:
-    """`code`, with which one of several processes ends at once: the others are not to wait for it."""
-    if "jax" in sys.modules:
-        from jaxvae import processes
+def of_several() -> bool:
+    """Whether this process is one of several that train together."""
+    if "jax" not in sys.modules:  # tells without importing it
+        return False
+    from jaxvae.processes import several
 
-        processes.leave(code)
-    return code
+    return several()
 
 
 def use_compilation_cache() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import jax
 import numpy as np
 
 from jaxvae import data, runs
@@ -18,7 +19,7 @@ from jaxvae.figures import last_rows
 from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_json, to_json
 from jaxvae.metrics import Evaluation, Quality
-from jaxvae.parallel import choose_devices, layout, to_host
+from jaxvae.parallel import Device, choose_devices, layout, to_host
 from jaxvae.processes import from_writer, is_writer, join, together
 from jaxvae.progress import show_progress
 from jaxvae.sweep import at_points
@@ -61,7 +62,7 @@ def run(
     Raises:
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
     """
-    join(flags.compute.coordinator, flags.compute.num_processes, flags.compute.process_id)
+    join(flags.compute)
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
     sweep = make_sweep(this)
     say(f"{name}: {count(sweep.members)}, {this.epochs} epochs, on {layout(sweep.mesh)}; in {this.folder}")
@@ -85,8 +86,8 @@ def run(
     return this.folder
 
 
-def make_sweep(this: Run) -> Sweep:
-    """The members and compiled pieces of a run."""
+def make_sweep(this: Run, devices: Sequence[Device] | None = None) -> Sweep:
+    """The members and compiled pieces of a run, on the devices that its flags ask for unless others are given."""
     settings = this.flags.sweep
     assert settings.batch_size is not None  # `begin` filled it in
     members = at_points(settings.points, settings.seeds)
@@ -95,7 +96,7 @@ def make_sweep(this: Run) -> Sweep:
         this.dataset,
         members,
         batch_size=settings.batch_size,
-        devices=choose_devices(this.flags.compute.devices),
+        devices=devices or choose_devices(this.flags.compute.devices),
         data_on=this.flags.compute.data_on,
     )
 
@@ -156,8 +157,9 @@ def reopen(folder: Path) -> tuple[Sweep, Progress]:
         CheckpointError: there is no intact checkpoint.
     """
     name = runs.read_json(folder / "config.json").get("experiment")
-    sweep = make_sweep(resume(name, Flags(run=RunFlags(resume=folder))))
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    this = resume(name, Flags(run=RunFlags(resume=folder)))
+    sweep = make_sweep(this, jax.local_devices()[:1])
+    with Checkpoints(folder / "checkpoints", alone=True) as checkpoints:
         return sweep, checkpoints.restore(sweep.abstract_state())
 
 

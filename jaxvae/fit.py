@@ -17,10 +17,23 @@ from jaxvae.feeding import fed_epoch, fits, parts_on_device, replicate
 from jaxvae.losses import RECONSTRUCTIONS
 from jaxvae.metrics import Evaluation, Quality, summarize
 from jaxvae.models import ARCHITECTURES, VAE, default_lowering
-from jaxvae.parallel import BY_MEMBER, DATA, MEMBER, Device, choose_devices, make_mesh, padded, place, to_host, unpadded
+from jaxvae.parallel import (
+    BY_MEMBER,
+    DATA,
+    MEMBER,
+    Device,
+    choose_devices,
+    everywhere,
+    make_mesh,
+    padded,
+    place,
+    to_host,
+    unpadded,
+)
 from jaxvae.sweep import (
     MemberBytes,
     Members,
+    epoch_keys,
     evaluate_members,
     init_members,
     member_chunk,
@@ -96,7 +109,9 @@ class Sweep:
             axis_name=DATA,
         )
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
-        self.init_keys, self.train_keys, self.test_keys = three[:, 0], three[:, 1], three[:, 2]
+        keys = three[:, 0], three[:, 1], three[:, 2]
+        self.init_keys, self.train_keys, self.test_keys = everywhere(keys, self.mesh)
+        self.hparams = everywhere(members.hparams, self.mesh)
         self.member_axis: MemberAxis = config.member_axis
 
     @cached_property
@@ -116,7 +131,7 @@ class Sweep:
 
     def train_epoch(self, state: TrainState, number: int) -> tuple[TrainState, Terms]:
         """Epoch `number`, from 1, of every member: the new state and each step's terms [K, S]; `state` is donated."""
-        keys = jax.vmap(jax.random.fold_in, (0, None))(self.train_keys, number)
+        keys = epoch_keys(self.train_keys, np.int32(number))
         states, keys = padded((state, keys), self.mesh)
         if isinstance(self.train, DeviceSplit):
             return self._own(train_members(self.train_step, states, self.train, keys, **self._static))
@@ -154,7 +169,7 @@ class Sweep:
         return found[0] if len(found) == 1 else jax.tree.map(lambda *x: np.concatenate(x, axis=1), *map(to_host, found))
 
     def _init(self, chunk: int) -> TrainState:
-        keys, hparams = padded((self.init_keys, self.members.hparams), self.mesh)
+        keys, hparams = padded((self.init_keys, self.hparams), self.mesh)
         settings = {"image_shape": self.image_shape, "chunk": chunk, "mesh": self.mesh}
         return self._own(init_members(self.model, keys, hparams, **settings))
 
@@ -238,7 +253,7 @@ def fit(
     >>> progress.history[-1]["loss"]
     """
     progress = start or sweep.start()
-    while progress.epoch < epochs and bool(progress.state.alive.any()):
+    while progress.epoch < epochs and to_host(progress.state.alive).any():
         progress = sweep.epoch(progress)
         if on_epoch is not None:
             on_epoch(progress)

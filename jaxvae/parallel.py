@@ -9,7 +9,7 @@ no number but by the rounding of the sums.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import jax
@@ -28,15 +28,20 @@ BY_MEMBER, BY_BATCH, EVERYWHERE = P(MEMBER), P(MEMBER, None, DATA), P()
 
 
 def choose_devices(count: int | None = None) -> list[Device]:
-    """The first `count` devices of the default backend, all of them without a number.
+    """`count` devices of the default backend, all of them without a number; as many from each process.
 
     Raises:
-        ConfigError: there are fewer.
+        ConfigError: there are fewer, or some processes would have more than others.
     """
-    devices = jax.devices()
-    if count is not None and count > len(devices):
+    devices, processes = jax.devices(), jax.process_count()
+    if count is None:
+        return devices
+    if count > len(devices):
         raise ConfigError(f"devices is {count}, but {jax.default_backend()} has {len(devices)}")
-    return devices[:count]
+    of_each = [[d for d in devices if d.process_index == process] for process in range(processes)]
+    if count % processes or count // processes > min(map(len, of_each)):
+        raise ConfigError(f"devices is {count}, of which {processes} processes cannot have as many each")
+    return [d for those in of_each for d in those[: count // processes]]
 
 
 def make_mesh(members: int, devices: Sequence[Device]) -> Mesh:
@@ -55,10 +60,14 @@ def layout(mesh: Mesh) -> str:
 
 
 def to_host(tree: Any) -> Any:
-    """Every leaf whole, as a NumPy array; all processes must ask for it, and all get it."""
-    if jax.distributed.is_initialized():
-        return multihost_utils.process_allgather(tree, tiled=True)
-    return jax.tree.map(np.asarray, tree)
+    """Every leaf whole, as a NumPy array; all processes that have a part of it must ask for it, and all get it."""
+
+    def whole(x: Any) -> np.ndarray:
+        if isinstance(x, Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+            return multihost_utils.process_allgather(x, tiled=True)
+        return np.asarray(x)
+
+    return jax.tree.map(whole, tree)
 
 
 def from_host(shape: tuple[int, ...], values: Callable[[Any], Any], mesh: Mesh, spec: P) -> Array:
@@ -81,22 +90,38 @@ def place(mesh: Mesh, count: int) -> NamedSharding:
     return NamedSharding(mesh, EVERYWHERE if count % mesh.shape[MEMBER] else BY_MEMBER)
 
 
+def everywhere(tree: Any, mesh: Mesh) -> Any:
+    """Arrays and keys that every process has the same of, on every device."""
+
+    def put(x: Array) -> Array:
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        return jax.device_put(np.asarray(x), NamedSharding(mesh, EVERYWHERE))
+
+    return jax.tree.map(put, tree)
+
+
 def padded(tree: Any, mesh: Mesh) -> Any:
-    """Arrays [K, ...] by member, with copies of the last one up to a whole number for each row."""
-    sharding = NamedSharding(mesh, BY_MEMBER)
-    missing = -len(jax.tree.leaves(tree)[0]) % mesh.shape[MEMBER]
-    if not missing:
-        return jax.device_put(tree, sharding)
-    fill = partial(jax.tree.map, lambda x: jnp.concatenate([x, *[x[-1:]] * missing]))
-    return jax.jit(fill, out_shardings=sharding)(tree)
+    """Arrays [K, ...] of the mesh by member, with copies of the last one up to a whole number for each row."""
+    count, sharding = len(jax.tree.leaves(tree)[0]), NamedSharding(mesh, BY_MEMBER)
+    if all(x.sharding == sharding for x in jax.tree.leaves(tree)):
+        return tree
+    return resized(count + -count % mesh.shape[MEMBER], sharding)(tree)
 
 
 def unpadded(tree: Any, count: int, mesh: Mesh) -> Any:
     """The first `count` of arrays [K, ...], in their `place`."""
-    if count % mesh.shape[MEMBER] == 0:
-        return tree
-    cut = partial(jax.tree.map, lambda x: x[:count])
-    return jax.jit(cut, out_shardings=place(mesh, count))(tree)
+    return resized(count, place(mesh, count))(tree) if count % mesh.shape[MEMBER] else tree
+
+
+@lru_cache
+def resized(count: int, sharding: NamedSharding) -> Callable[[Any], Any]:
+    """A compiled function that gives arrays [K, ...] `count` entries, the last ones again where they have fewer."""
+
+    def change(x: Array) -> Array:
+        return jnp.concatenate([x, *[x[-1:]] * (count - len(x))])[:count]
+
+    return jax.jit(partial(jax.tree.map, change), out_shardings=sharding)
 
 
 # What follows is called by each device, inside `over_mesh`, or under a user's own `pmap` or `shard_map`; an axis of

@@ -5,8 +5,6 @@ checkpoint. What is decided once or written is the business of one of them, the 
 """
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +15,7 @@ from jax.experimental import multihost_utils
 
 from jaxvae import errors
 from jaxvae.errors import ConfigError, JaxvaeError, LostProcessError, first_line
+from jaxvae.flags import ComputeFlags
 
 MEETING = 120
 """Seconds that processes wait for each other at the start."""
@@ -24,25 +23,24 @@ HEARTBEAT = 30
 """Seconds without a sign of life after which a process is lost; one that ends is seen at once."""
 FAREWELL = 3600
 """Seconds that processes wait for the writer's report at the end."""
+SIGNS_OF_LOSS = ("Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Barrier failed", "coordination service")
+"""One of these is in the error of what waits for another process in vain."""
 
 
-def join(coordinator: str | None, count: int | None, number: int | None) -> None:
-    """Meet the other processes; before anything is computed. Without a coordinator this process is alone.
-
-    Args:
-        coordinator: HOST:PORT where process 0 listens, or "auto" for what the cluster's environment says.
-        count: how many processes there are.
-        number: which of them this one is.
+def join(flags: ComputeFlags) -> None:
+    """Meet the other processes, once, before anything is computed; without a coordinator this process is alone.
 
     Raises:
         ConfigError: they do not meet, or there is no cluster.
     """
-    if coordinator is None:
+    coordinator = flags.coordinator
+    if coordinator is None or jax.distributed.is_initialized():
         return
-    address = (None, None, None) if coordinator == "auto" else (coordinator, count, number)
     try:
         jax.distributed.initialize(
-            *address,
+            None if coordinator == "auto" else coordinator,
+            flags.num_processes,
+            flags.process_id,
             initialization_timeout=MEETING,
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=FAREWELL,
@@ -53,12 +51,12 @@ def join(coordinator: str | None, count: int | None, number: int | None) -> None
 
 def is_writer() -> bool:
     """Whether this process writes files, and speaks."""
-    return not jax.distributed.is_initialized() or jax.process_index() == 0
+    return not several() or jax.process_index() == 0
 
 
 def from_writer(decide: Callable[[], Any]) -> Any:
     """What `decide` returns in the writer, a JSON value, in all processes; an error of it is raised in all."""
-    if not jax.distributed.is_initialized():
+    if not several():
         return decide()
     answer: dict[str, Any] = {}
     if is_writer():
@@ -77,18 +75,19 @@ def from_writer(decide: Callable[[], Any]) -> Any:
 
 @contextmanager
 def together(advice: str) -> Iterator[None]:
-    """What fails between processes is a `LostProcessError`: one is gone, and this one cannot go on alone."""
+    """What fails between processes is a `LostProcessError`: one is gone, and this one cannot go on alone.
+
+    Where process 0 is lost, or another one while this one computes by itself, JAX may end this process first, with a
+    message of its own and the signal SIGABRT.
+    """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if not jax.distributed.is_initialized():
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if not (several() and any(sign in str(error) for sign in SIGNS_OF_LOSS)):
             raise
         raise LostProcessError(f"another process was lost ({first_line(error)}); {advice}") from error
 
 
-def leave(code: int) -> None:
-    """End this process at once with `code` where others would wait for it; they see that it is gone."""
-    if jax.distributed.is_initialized() and jax.process_count() > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def several() -> bool:
+    """Whether this process is one of several."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1

@@ -128,6 +128,12 @@ def init_members(
     return over_mesh(members, mesh, BY_MEMBER, BY_MEMBER)(keys, hparams)
 
 
+@jax.jit
+def epoch_keys(keys: Array, number: Array) -> Array:
+    """The key of each member [K] for epoch `number`."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
 @partial(jax.jit, static_argnames=("train_step", "batch_size", "chunk", "mesh"), donate_argnames="state")
 def train_members(
     train_step: TrainStep,

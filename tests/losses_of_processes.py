@@ -1,4 +1,4 @@
-"""Fifty steps of three sweeps in one or several processes: `losses_of_processes.py FOLDER [the flags to meet]`."""
+"""Fifty steps of sweeps in one or several processes: `losses_of_processes.py FOLDER SWEEP... [the flags to meet]`."""
 
 import argparse
 from pathlib import Path
@@ -8,30 +8,33 @@ import numpy as np
 from jaxvae.config import Config
 from jaxvae.data import Dataset, Split, load
 from jaxvae.fit import Sweep
+from jaxvae.flags import ComputeFlags
 from jaxvae.parallel import to_host
 from jaxvae.processes import is_writer, join
 from jaxvae.sweep import grid
 
 CASES = {
-    "one MLP": ("mlp", grid(), "device"),
-    "three MLPs fed from the host": ("mlp", grid(beta=(1.0, 2.0, 4.0)), "host"),
-    "two conv nets": ("conv", grid(seeds=(0, 1)), "device"),
+    "mlp": ("mlp", grid(), "device"),
+    "three_fed_mlps": ("mlp", grid(beta=(1.0, 2.0, 4.0)), "host"),
+    "two_convs": ("conv", grid(seeds=(0, 1)), "device"),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("sweeps", nargs="+", choices=CASES)
     parser.add_argument("--coordinator")
     parser.add_argument("--num-processes", type=int)
     parser.add_argument("--process-id", type=int)
     flags = parser.parse_args()
-    join(flags.coordinator, flags.num_processes, flags.process_id)
+    join(ComputeFlags(coordinator=flags.coordinator, num_processes=flags.num_processes, process_id=flags.process_id))
     digits = load("digits", None)
     train, test = (Split(*(x[:100] for x in split)) for split in (digits.train, digits.test))
     dataset = Dataset("digits", train, test, digits.source)
     found = {}
-    for name, (architecture, members, where) in CASES.items():
+    for name in flags.sweeps:
+        architecture, members, where = CASES[name]
         sweep = Sweep(Config(architecture, latent_dim=3), dataset, members, batch_size=23, data_on=where)
         state, losses = sweep.start().state, []
         for epoch in range(1, 11):

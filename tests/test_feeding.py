@@ -29,14 +29,14 @@ def losses(sweep, epochs):
     return np.concatenate(found, axis=1)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+@pytest.mark.parametrize("steps", [2, 9])
 def test_chunks_of_any_length_have_the_losses_of_data_on_the_device(tiny, monkeypatch, steps):
     """Five batches of 23, the last of 8; chunks that divide them and chunks that do not."""
     monkeypatch.setattr(feeding, "CHUNK_BYTES", steps * 23 * IMAGE)
     np.testing.assert_allclose(losses(sweep_of(tiny, "host"), 2), losses(sweep_of(tiny, "device"), 2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_members_and_devices_get_their_own_batches(tiny, monkeypatch, devices):
     members = grid(beta=(1.0, 4.0), seeds=(0, 1, 2))
     monkeypatch.setattr(feeding, "CHUNK_BYTES", 2 * 6 * 24 * IMAGE)
@@ -46,6 +46,7 @@ def test_members_and_devices_get_their_own_batches(tiny, monkeypatch, devices):
     np.testing.assert_allclose(fed, resident, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_conv_net_is_fed_too(tiny):
     conv = Config("conv", latent_dim=3)
     fed, resident = (losses(sweep_of(tiny, where, config=conv), 1) for where in ("host", "device"))

@@ -10,8 +10,9 @@ PACKAGE = ROOT / "jaxvae"
 ORDER = [  # each may import what stands before it
     {"errors", "cache", "labels", "geometry", "morphology"},
     {"config"},
-    {"types", "data", "flags", "report", "plots", "processes"},
-    {"losses", "models", "batches", "cli", "parallel"},
+    {"types", "data", "flags", "report", "plots"},
+    {"losses", "models", "batches", "parallel", "processes"},
+    {"cli"},
     {"objective"},
     {"train", "metrics", "latent"},
     {"sweep"},

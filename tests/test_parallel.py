@@ -1,5 +1,7 @@
 """The layout over devices: on any number of them the numbers of one."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,19 +13,19 @@ from jaxvae.config import Config
 from jaxvae.errors import ConfigError
 from jaxvae.fit import Sweep, build_model, fit
 from jaxvae.losses import bernoulli
-from jaxvae.parallel import choose_devices, make_mesh, padded, unpadded
+from jaxvae.parallel import choose_devices, everywhere, make_mesh, padded, unpadded
 from jaxvae.sweep import grid
 from jaxvae.train import init_state, make_train_step
 from jaxvae.types import Batch, Hparams
 
 COUNTS = (2, 4, 8)
-MLP, ONE = Config("mlp", latent_dim=3), grid()
+MLP, ONE, BETAS = Config("mlp", latent_dim=3), grid(), (1.0, 2.0, 4.0)
 SHAPE = (28, 28, 1)
 MODEL = build_model(Config("mlp", latent_dim=3), SHAPE, 4)
 
 
-def sweep_on(count, dataset, *, config=MLP, members=ONE, batch_size=30):
-    return Sweep(config, dataset, members, batch_size=batch_size, devices=jax.devices()[:count])
+def sweep_on(count, dataset, *, config=MLP, members=ONE):
+    return Sweep(config, dataset, members, batch_size=23, devices=jax.devices()[:count])
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,8 @@ def test_devices_that_are_not_there_are_refused():
 @pytest.mark.parametrize("members", [1, 3, 4, 5])
 def test_members_are_filled_up_with_the_last_and_cut_again(members):
     mesh = make_mesh(4, jax.devices()[:4])
-    x = jnp.arange(2.0 * members).reshape(members, 2)
-    filled = padded({"x": x}, mesh)["x"]
+    x = np.arange(2.0 * members, dtype=np.float32).reshape(members, 2)
+    filled = padded(everywhere({"x": x}, mesh), mesh)["x"]
     assert len(filled) == -(-members // 4) * 4
     np.testing.assert_array_equal(filled[members:], jnp.broadcast_to(x[-1], filled[members:].shape))
     np.testing.assert_array_equal(unpadded(filled, members, mesh), x)
@@ -110,51 +112,56 @@ def test_a_gradient_that_is_added_up_twice_would_be_seen(count):
     np.testing.assert_allclose(wrong_terms, terms, rtol=1e-6)  # the losses do not show it
 
 
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("architecture", ["mlp", "conv"])
-def test_fifty_steps_have_the_losses_of_one_device(tiny, count, architecture):
-    """Batches of 23, which no number of devices divides, the last of 8."""
-
-    def losses(devices):
-        sweep = sweep_on(devices, tiny, config=Config(architecture, latent_dim=3), batch_size=23)
-        state, found = sweep.start().state, []
-        for epoch in range(1, 11):
-            state, terms = sweep.train_epoch(state, epoch)
-            found.append(np.asarray(terms.loss[0]))
-        return np.concatenate(found)
-
-    expected = losses(1)
-    assert len(expected) == 50
-    np.testing.assert_allclose(losses(count), expected, rtol=1e-5)
+def losses(sweep):
+    """Of 50 steps [K, 50]: ten epochs of batches of 23, which no number of devices divides, the last of 8."""
+    state, found = sweep.start().state, []
+    for epoch in range(1, 11):
+        state, terms = sweep.train_epoch(state, epoch)
+        found.append(np.asarray(terms.loss))
+    return np.concatenate(found, axis=1)
 
 
-@pytest.mark.parametrize("count", COUNTS)
+def layouts(*quick):
+    """Architecture, members, devices: all, of which those that are not named are slow."""
+    for case in product(("mlp", "conv"), (1, 3), COUNTS):
+        yield pytest.param(*case, marks=[] if case in quick else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "members", "count"), layouts(("mlp", 1, 2), ("mlp", 1, 8), ("mlp", 3, 4), ("conv", 1, 2))
+)
+def test_fifty_steps_have_the_losses_of_one_device(tiny, architecture, members, count):
+    config = Config(architecture, latent_dim=3)
+    expected, found = (
+        losses(sweep_on(devices, tiny, config=config, members=grid(beta=BETAS[:members]))) for devices in (1, count)
+    )
+    assert expected.shape == (members, 50)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_sweep_has_the_numbers_of_one_device(tiny, count):
     """Three members: on two rows with a copy, on eight devices also split by batch."""
-    members = grid(beta=(1.0, 4.0), seeds=(0,), learning_rate=1e-3)
-    three = grid(beta=(1.0, 2.0, 4.0))
-    for chosen in (members, three):
-        one, several = (fit(sweep_on(devices, tiny, members=chosen), epochs=2) for devices in (1, count))
-        assert len(several.state.step) == len(chosen)
-        assert [row["member"] for row in several.history] == [row["member"] for row in one.history]
-        for row, expected in zip(several.history, one.history, strict=True):
-            for name in ("loss", "reconstruction", "kl") + ("mse", "ssim") * (row["split"] == "test"):
-                assert row[name] == pytest.approx(expected[name], rel=1e-5)
-
-
-@pytest.mark.parametrize("count", COUNTS)
-def test_evaluation_is_in_order_and_of_all_examples(tiny, count):
-    one, several = (sweep_on(devices, tiny, members=grid(beta=(1.0, 4.0))) for devices in (1, count))
-    state = one.start().state
-    expected = one.evaluate(state), one.sampled_quality(state)
-    found = several.evaluate(several.start().state), several.sampled_quality(several.start().state)
+    members = grid(beta=BETAS)
+    one, several = (sweep_on(devices, tiny, members=members) for devices in (1, count))
+    state, other = one.start().state, several.start().state
+    found, expected = ((s.evaluate(x), s.sampled_quality(x)) for s, x in ((several, other), (one, state)))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    ours, theirs = fit(several, epochs=2), fit(one, epochs=2)
+    assert len(ours.state.step) == 3
+    for row, wanted in zip(ours.history, theirs.history, strict=True):
+        assert row["member"] == wanted["member"]
+        for name in ("loss", "reconstruction", "kl") + ("mse", "ssim") * (row["split"] == "test"):
+            assert row[name] == pytest.approx(wanted[name], rel=1e-5)
 
 
-@pytest.mark.parametrize(("saved_on", "restored_on"), [(1, 8), (8, 1), (4, 2)])
+@pytest.mark.parametrize(
+    ("saved_on", "restored_on"),
+    [(4, 1), pytest.param(1, 8, marks=pytest.mark.slow), pytest.param(4, 2, marks=pytest.mark.slow)],
+)
 def test_a_checkpoint_of_any_number_of_devices_restores_on_any(tiny, tmp_path, saved_on, restored_on):
-    members = grid(beta=(1.0, 2.0, 4.0))
+    members = grid(beta=BETAS)
     begun = fit(sweep_on(saved_on, tiny, members=members), epochs=1)
     kept = jax.tree.map(np.asarray, begun.state)
     with Checkpoints(tmp_path) as checkpoints:

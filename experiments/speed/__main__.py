@@ -29,7 +29,7 @@ MODELS = {
     "C": ("conv_squared_error", "document 001's conv VAE"),
     "D": ("fashion_cvae_conv", "document 002's conv CVAE"),
 }
-Part = Literal["training", "costs", "members", "variants", "profile"]
+Part = Literal["training", "costs", "members", "devices", "variants", "profile"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ class Speed:
     """Which models to train."""
     parts: tuple[Part, ...] = ("training", "costs")
     """training: epochs of each library, in turns (needs PyTorch; everything then runs on the CPU). costs: evaluation,
-    files, a sweep, the compiler. members: how an epoch grows with the members of a sweep. variants: both lowerings at
-    each precision of matrix products; on a CPU native convolutions take up to 600 s an epoch, so add --limit. profile:
-    what an epoch's time goes to, operation by operation."""
+    files, a sweep, the compiler. members: how an epoch grows with the members of a sweep. devices: one model and a
+    sweep on 1 to 8 devices, pmap, data on the host. variants: both lowerings at each precision of matrix products; on a
+    CPU native convolutions take up to 600 s an epoch, so add --limit. profile: what an epoch's time goes to, operation
+    by operation."""
     epochs: int = 5
     """Epochs that are timed, after one that is not. On a virtual machine a round does not count from which the host
     took much of the processors' time; up to three times as many are trained then."""
@@ -78,12 +79,12 @@ class Speed:
 
 def run(flags: Speed) -> Path:
     """Measure, print, and write the files."""
-    from experiments.speed import costs, members, profile, tables, training, variants
+    from experiments.speed import costs, devices, members, profile, tables, training, variants
     from jaxvae import runs
     from jaxvae.experiment import say
 
     folder = runs.new_folder("speed", flags.out)
-    results, costs_rows, member_rows, variant_rows = [], [], [], []
+    results, costs_rows, member_rows, device_rows, variant_rows = [], [], [], [], []
     environments: dict[str, dict[str, Any]] = {}
     models = flags.models or tuple(MODELS)
     if "training" in flags.parts:
@@ -106,6 +107,9 @@ def run(flags: Speed) -> Path:
         if "members" in found:
             member_rows += members.rows(model, found["members"])
             runs.write_text(folder / "members.md", markdown(members.HEADER, member_rows) + "\n")
+        if "devices" in found:
+            device_rows += devices.rows(model, found["devices"])
+            runs.write_text(folder / "devices.md", f"{markdown(devices.HEADER, device_rows)}\n\n{devices.NOTES}")
         if "variants" in found:
             variant_rows += variants.rows(model, found["variants"])
             runs.write_text(folder / "variants.md", markdown(variants.HEADER, variant_rows) + "\n")
@@ -132,7 +136,10 @@ def study_of(model: str, data: DataFlags) -> Study:
 
 def ask(study: Study, what: str, *arguments: Any) -> tuple[Any, dict[str, Any]]:
     """What jaxvae answers in a new process, with nothing beside it, and what that depends on: machine, commit, data."""
-    with TemporaryDirectory() as cache, Contestant("jaxvae", Task(study, Path(cache))) as ours:
+    from experiments.speed.devices import COUNTS
+
+    count = max(COUNTS) if what == "devices" else 1
+    with TemporaryDirectory() as cache, Contestant("jaxvae", Task(study, Path(cache), cpu_devices=count)) as ours:
         return ours.ask(what, *arguments), ours.ask("environment")
 
 

@@ -33,6 +33,7 @@ class Task:
     cache: Path  # of compiled programs
     params: Mapping[str, Any] | None = None  # initial parameters; None: jaxvae's own, from the study's first seed
     variant: str | None = None  # of tuned PyTorch; None: the fastest
+    cpu_devices: int = 1  # that jaxvae's processor is made into
 
 
 class Contestant:
@@ -93,12 +94,13 @@ def jaxvae_answers(task: Task) -> dict[str, Callable[..., Any]]:
     import jax
     import jax.numpy as jnp
 
-    from experiments.speed import costs, members, profile, variants
+    from experiments.speed import costs, devices, members, profile, variants
     from experiments.speed.counts import work_of_step
     from experiments.speed.ours import Trainer, with_model
     from jaxvae import runs
     from jaxvae.experiment import load
 
+    jax.config.update("jax_num_cpu_devices", task.cpu_devices)
     jax.config.update("jax_compilation_cache_dir", str(task.cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -122,6 +124,7 @@ def jaxvae_answers(task: Task) -> dict[str, Callable[..., Any]]:
         "environment": lambda: {**runs.environment(), "dataset": dataset},
         "profile": lambda: profile.profile(trainer),
         "costs": lambda: costs.costs(task.study),
+        "devices": lambda: devices.measure(task.study, data),
         "members": lambda counts: members.measure(task.study, data, counts),
         "variants": lambda: variants.measure(task.study, data),
     }
