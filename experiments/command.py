@@ -58,9 +58,11 @@ def run(experiment: Experiment, flags: ExperimentFlags) -> Path:
     """Train the studies that `flags` ask for, write the page that compares them, and return the run folder."""
     from jaxvae import runs
     from jaxvae.experiment import say
+    from jaxvae.parallel import choose_devices
     from jaxvae.processes import from_writer, is_writer, join
 
     join(flags.compute)
+    choose_devices(flags.compute.devices)  # refuses before anything is written
     if flags.resume is None:
         studies = chosen(experiment.studies, flags.studies)
         changes = replace(flags.changes, data=with_fallback(studies, flags.data))

@@ -1,5 +1,6 @@
 """Run one sweep from its flags to its report: data, fit with checkpoints, evaluation, figures, summary."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -63,8 +64,10 @@ def run(
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
     """
     join(flags.compute)
+    devices = choose_devices(flags.compute.devices)
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
-    sweep = make_sweep(this)
+    agree(this)
+    sweep = make_sweep(this, devices)
     say(f"{name}: {count(sweep.members)}, {this.epochs} epochs, on {layout(sweep.mesh)}; in {this.folder}")
     command = resume_command or f"python -m experiments.{name} --resume {this.folder}"
     with together(f"continue with: {command}"):
@@ -87,7 +90,7 @@ def run(
 
 
 def make_sweep(this: Run, devices: Sequence[Device] | None = None) -> Sweep:
-    """The members and compiled pieces of a run, on the devices that its flags ask for unless others are given."""
+    """The members and compiled pieces of a run; on all devices unless some are given."""
     settings = this.flags.sweep
     assert settings.batch_size is not None  # `begin` filled it in
     members = at_points(settings.points, settings.seeds)
@@ -96,9 +99,28 @@ def make_sweep(this: Run, devices: Sequence[Device] | None = None) -> Sweep:
         this.dataset,
         members,
         batch_size=settings.batch_size,
-        devices=devices or choose_devices(this.flags.compute.devices),
+        devices=devices,
         data_on=this.flags.compute.data_on,
     )
+
+
+def agree(this: Run) -> None:
+    """Refuse to train with processes whose settings or data are others than this one's.
+
+    Raises:
+        ConfigError: this process differs from process 0.
+    """
+    settings = to_json(this.flags)
+    ours = {
+        **settings["sweep"],
+        **settings["model"],
+        **{name: settings["compute"][name] for name in ("devices", "data_on", "num_processes")},
+        "data": runs.dataset_record(this.dataset)["sha256"],
+        "folder": str(this.folder.absolute()),
+    }
+    theirs = from_writer(lambda: ours)
+    if differing := [name for name, value in json.loads(json.dumps(ours)).items() if value != theirs[name]]:
+        raise ConfigError(f"process {jax.process_index()} has another {', '.join(differing)} than process 0")
 
 
 def begin(name: str, flags: Flags) -> Run:

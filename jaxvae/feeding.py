@@ -57,13 +57,10 @@ def parts_on_device(split: Split | DeviceSplit, mesh: Mesh) -> Iterator[tuple[np
         yield np.int32(first), replicate(Split(*(x[first : first + size] for x in split)), mesh)
 
 
-def fits(dataset: Dataset) -> bool:
-    """Whether both splits take at most `SHARE` of the memory that a device has free; yes where that is not known."""
-    stats = jax.local_devices()[0].memory_stats()
-    if not stats or "bytes_limit" not in stats:
-        return True
+def fits(dataset: Dataset, free: float | None) -> bool:
+    """Whether both splits take at most `SHARE` of the bytes that a device has free; yes where that is not known."""
     size = sum(x.nbytes for split in (dataset.train, dataset.test) for x in split)
-    return size <= SHARE * (stats["bytes_limit"] - stats["bytes_in_use"])
+    return free is None or size <= SHARE * free
 
 
 def replicate(split: Split, mesh: Mesh) -> DeviceSplit:

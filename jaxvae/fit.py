@@ -24,6 +24,7 @@ from jaxvae.parallel import (
     Device,
     choose_devices,
     everywhere,
+    free_bytes,
     make_mesh,
     padded,
     place,
@@ -95,7 +96,7 @@ class Sweep:
         self.mesh = make_mesh(len(members), choose_devices() if devices is None else devices)
         self.class_names = dataset.class_names
         self.batch_size = batch_size
-        on_device = data_on == "device" or (data_on == "auto" and fits(dataset))
+        on_device = data_on == "device" or (data_on == "auto" and fits(dataset, free_bytes(self.mesh)))
         self.train, self.test = (
             replicate(split, self.mesh) if on_device else split for split in (dataset.train, dataset.test)
         )
@@ -117,7 +118,7 @@ class Sweep:
     @cached_property
     def chunk(self) -> int:
         """How many members a device runs side by side; asks the compiler on an accelerator."""
-        return member_chunk(self.member_axis, self._members_each, self._member_bytes)
+        return member_chunk(self.member_axis, self._members_each, self._member_bytes, partial(free_bytes, self.mesh))
 
     def start(self) -> Progress:
         """Fresh members, before the first epoch."""

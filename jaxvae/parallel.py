@@ -75,6 +75,18 @@ def from_host(shape: tuple[int, ...], values: Callable[[Any], Any], mesh: Mesh, 
     return jax.make_array_from_callback(shape, NamedSharding(mesh, spec), values)
 
 
+def free_bytes(mesh: Mesh) -> float | None:
+    """What the device with the least free memory has free; None where devices do not say. All processes must ask."""
+    free = np.inf
+    for device in mesh.local_devices:
+        stats = device.memory_stats()
+        if stats and "bytes_limit" in stats:
+            free = min(free, stats["bytes_limit"] - stats["bytes_in_use"])
+    values = from_host((mesh.size,), lambda _: np.array([free], np.float32), mesh, P((MEMBER, DATA)))
+    least = float(to_host(values).min())
+    return None if least == np.inf else least
+
+
 def over_mesh(function: Callable, mesh: Mesh, *specs: P) -> Callable:
     """Each device runs `function` on its rows of the arguments that are `BY_MEMBER`, and on all of the others.
 

@@ -95,24 +95,28 @@ class MemberBytes(NamedTuple):
     working: int  # everything temporary of its epoch or evaluation
 
 
-def member_chunk(axis: MemberAxis, count: int, member_bytes: Callable[[], MemberBytes]) -> int:
+def member_chunk(
+    axis: MemberAxis,
+    count: int,
+    member_bytes: Callable[[], MemberBytes],
+    free_bytes: Callable[[], float | None],
+) -> int:
     """How many of `count` members run side by side: 1 for a scan, else as many as fit the device's free memory.
 
     All states are held twice, as the epoch's input and its output, and each member of a chunk needs its working memory
     and its state once more. Chunks are made equal, as an odd one at the end would be compiled on its own.
-    `member_bytes` is asked only where the device reports its memory.
+    Neither is asked for a scan, and `member_bytes` only where the device reports its memory.
 
     Raises:
         ConfigError: the states alone do not fit.
     """
     if axis == "scan" or (axis == "auto" and jax.default_backend() == "cpu"):
         return 1
-    stats = jax.local_devices()[0].memory_stats()
-    if not stats or "bytes_limit" not in stats:
+    free = free_bytes()
+    if free is None:
         return count
     needed = member_bytes()
-    free = 0.8 * (stats["bytes_limit"] - stats["bytes_in_use"]) - 2 * count * needed.state
-    fitting = int(free // (needed.working + needed.state))
+    fitting = int((0.8 * free - 2 * count * needed.state) // (needed.working + needed.state))
     if fitting < 1:
         raise ConfigError(f"{count} members do not fit the device's memory; train fewer at a time")
     chunks = -(-count // fitting)

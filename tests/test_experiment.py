@@ -192,6 +192,8 @@ def test_the_end_of_training_has_a_checkpoint_whatever_the_interval(tmp_path):
         (("--latent-dim", "0"), 2, "latent_dim is 0"),
         (("--betas", "-1"), 2, "betas is -1.0"),
         (("--out", "{taken}"), 2, "not empty"),
+        (("--devices", "9"), 2, "devices is 9, but cpu has 8"),
+        (("--num-processes", "2"), 2, "num_processes needs coordinator"),
         (("--resume", "{missing}"), 2, "not a run folder"),
         (("--limit", "50", "--batch-size", "51"), 2, "batch_size is 51, but there are 50"),
         (("--resume", "{taken}"), 2, "not one of beta_sweep"),

@@ -53,8 +53,8 @@ def close(found, expected):
 @pytest.mark.parametrize(
     ("sweep", "count", "devices"),
     [
-        ("three_fed_mlps", 2, 2),
-        pytest.param("mlp", 2, 1, marks=pytest.mark.slow),
+        ("mlp", 2, 2),
+        pytest.param("three_fed_mlps", 2, 2, marks=pytest.mark.slow),
         pytest.param("mlp", 4, 1, marks=pytest.mark.slow),
         pytest.param("mlp", 2, 4, marks=pytest.mark.slow),
         pytest.param("two_convs", 2, 2, marks=pytest.mark.slow),
@@ -72,6 +72,7 @@ def test_fifty_steps_have_the_losses_of_one_device(start, tmp_path, sweep, count
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_processes_is_one_run_that_any_number_goes_on_with(start, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     ((code, _, stderr),) = outcomes(start([*SWEEP, "--epochs", "2", "--out", str(one)], 1))
@@ -97,6 +98,7 @@ def test_what_the_writer_refuses_all_refuse(start, tmp_path):
         assert stderr.splitlines()[-1].startswith(f"error: out is {tmp_path}, which is not empty")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_the_others_end_when_one_is_lost_and_the_run_goes_on_from_its_checkpoint(start, tmp_path, lost):
     out = tmp_path / "run"

@@ -9,10 +9,9 @@ from experiments.speed.rounds import Rounds, in_turns
 from experiments.study import Study
 
 if TYPE_CHECKING:
-    import jax
-
     from jaxvae.data.dataset import Dataset
     from jaxvae.fit import Sweep
+    from jaxvae.parallel import Device
 
 COUNTS = (1, 2, 4, 8)
 """Devices; on a CPU so many are made of it."""
@@ -59,7 +58,7 @@ def measure(study: Study, data: "Dataset") -> tuple[list[Way], Rounds]:
     return found, in_turns(epochs, ROUNDS, limit=LIMIT)
 
 
-def epoch_of(way: Way, study: Study, data: "Dataset", devices: "Sequence[jax.Device]") -> Callable[[], None]:
+def epoch_of(way: Way, study: Study, data: "Dataset", devices: "Sequence[Device]") -> Callable[[], None]:
     """A function that trains one epoch more."""
     import jax
 
@@ -82,7 +81,7 @@ def epoch_of(way: Way, study: Study, data: "Dataset", devices: "Sequence[jax.Dev
     return epoch
 
 
-def by_pmap(sweep: "Sweep", devices: "Sequence[jax.Device]") -> Callable[[], None]:
+def by_pmap(sweep: "Sweep", devices: "Sequence[Device]") -> Callable[[], None]:
     """An epoch of the first member, with the same step, by a user's own `pmap`."""
     import jax
     import numpy as np

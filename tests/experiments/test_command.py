@@ -46,7 +46,8 @@ def test_from_flags_to_page_and_again(tmp_path, command, capsys):
         assert sweep.model.num_classes == 10
 
     written = (folder / "digit_cvae" / "summary.json").stat().st_mtime_ns
-    assert command(digit_cvae.EXPERIMENT, "--resume", folder) == 0  # all is complete: only the page is made again
+    again = ("--resume", folder, "--devices", 1)
+    assert command(digit_cvae.EXPERIMENT, *again) == 0  # all is complete: only the page is made again
     assert (folder / "digit_cvae" / "summary.json").stat().st_mtime_ns == written
 
 
@@ -79,7 +80,8 @@ def test_an_interrupted_experiment_goes_on_with_its_settings(tmp_path, command, 
         (("--epochs", "0"), "epochs is 0"),
         (("--resume", "{tmp}"), "it has no experiment.json"),
         (("--resume", "{tmp}/other"), "not one of digit_cvae"),
-        (("--resume", "{tmp}/other", "--epochs", "2"), "no other flag"),
+        (("--resume", "{tmp}/other", "--epochs", "2"), "only where to compute"),
+        (("--devices", "9"), "devices is 9, but cpu has 8"),
         (("--resume", "{tmp}", "--out", "{tmp}/x"), "exclude each other"),
         (("--out", "{tmp}"), "not empty"),
     ],

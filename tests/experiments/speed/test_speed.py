@@ -44,7 +44,7 @@ def test_a_study_has_one_member_and_a_batch_that_its_data_fills(model):
 
 @pytest.mark.slow
 def test_every_part_from_the_command_line(tmp_path):
-    parts = ["costs", "members", "variants", "profile"] + ["training"] * bool(find_spec("torch"))
+    parts = ["costs", "members", "devices", "variants", "profile"] + ["training"] * bool(find_spec("torch"))
     flags = ["--models", "A", "--epochs", "1", "--members", "1", "2", "--dataset", "digits", "--limit", "64"]
     command = [sys.executable, "-m", "experiments.speed", *flags, "--parts", *parts, "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
@@ -55,4 +55,5 @@ def test_every_part_from_the_command_line(tmp_path):
     assert recorded["dataset"].keys() == {"name", "train", "test", "sha256"}
     assert recorded["dataset"]["train"] == 64
     assert ("speed.png" in names) == ("training" in parts)
+    assert "| A | 8 | 4 | mesh |" in (tmp_path / "out" / "devices.md").read_text()
     assert "| A | 2 |" in (tmp_path / "out" / "members.md").read_text()

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from experiments.speed import costs, members, profile, tables, variants
+from experiments.speed import costs, devices, members, profile, tables, variants
 from experiments.speed.ours import Epoch
 from experiments.speed.picture import draw
 from experiments.speed.profile import operations, rows
@@ -160,3 +160,16 @@ def test_a_trace_is_added_up_by_operation():
     shown = rows(found, count=1)
     assert shown[0][3:] == ("2", "20", "72.7%")
     assert shown[1] == ("2 more", "", "", "2", "7", "27.3%")
+
+
+def test_devices_are_compared_with_one_in_the_same_round():
+    names = devices.ways(2)
+    assert len(names) == 7  # one and two devices by mesh and pmap, data on the host; eight members on one and two
+    two = [tuple(1.0 + at for at in range(7)), tuple(2.0 * (1.0 + at) for at in range(7))]
+    table = devices.rows("A", (names, Rounds([Round(seconds, 0.01) for seconds in two], [0, 1])))
+    at = {row[1:4]: row[4:] for row in table}
+    assert at["1", "1", "mesh"] == ("1.50", "", "1%", "2 of 2")
+    assert at["1", "2", "pmap"] == ("6.00", "4.00 (4.00 to 4.00)", "1%", "2 of 2")
+    assert at["1", "1", "mesh, data on the host"][:2] == ("7.50", "5.00 (5.00 to 5.00)")
+    assert at["8", "1", "mesh"][1] == ""
+    assert at["8", "2", "mesh"][1] == "1.17 (1.17 to 1.17)"  # 7 / 6
