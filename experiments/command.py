@@ -56,12 +56,20 @@ def main(experiment: Experiment, doc: str | None) -> int:
 
 def run(experiment: Experiment, flags: ExperimentFlags) -> Path:
     """Train the studies that `flags` ask for, write the page that compares them, and return the run folder."""
+    from jaxvae.processes import join, together
+
+    join(flags.compute)
+    with together("start all of them again"):
+        return run_joined(experiment, flags)
+
+
+def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
+    """`run`, where the processes have met."""
     from jaxvae import runs
     from jaxvae.experiment import say
     from jaxvae.parallel import choose_devices
-    from jaxvae.processes import from_writer, is_writer, join
+    from jaxvae.processes import from_writer, is_writer
 
-    join(flags.compute)
     choose_devices(flags.compute.devices)  # refuses before anything is written
     if flags.resume is None:
         studies = chosen(experiment.studies, flags.studies)

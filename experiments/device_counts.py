@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import isnan, nan
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -128,11 +130,14 @@ def launch(
 
 def finish(processes: Sequence[subprocess.Popen], timeout: float = 600) -> list[subprocess.CompletedProcess]:
     """Wait for all; none is left behind."""
-    try:
-        texts = [process.communicate(timeout=timeout) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    with ThreadPoolExecutor(len(processes) or 1) as readers:
+        try:
+            texts = list(readers.map(lambda process: process.communicate(timeout=timeout), processes))
+        except subprocess.TimeoutExpired:
+            raise JaxvaeError(f"the processes did not end within {timeout:g} seconds") from None
+        finally:
+            for process in processes:
+                process.kill()
     return [
         subprocess.CompletedProcess(process.args, process.returncode, *text)
         for process, text in zip(processes, texts, strict=True)
@@ -158,7 +163,8 @@ def difference(found: Sequence[dict[str, str]], expected: Sequence[dict[str, str
     same = ("member", "epoch", "split")
     if any(a[column] != b[column] for a, b in pairs for column in same):
         raise JaxvaeError("the lines of metrics.csv are not in the same order")
-    return max(abs(float(a[name]) / float(b[name]) - 1) for a, b in pairs)
+    differences = [abs(float(a[name]) / float(b[name]) - 1) for a, b in pairs]
+    return nan if any(map(isnan, differences)) else max(differences)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str
             raise
         sys.excepthook(type(error), error, error.__traceback__)
         code = 1
-    if code and of_several():  # at once: others may wait for this process
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if code and of_several():
+        from jaxvae.processes import leave
+
+        leave(code)
     return code
 
 

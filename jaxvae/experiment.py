@@ -11,6 +11,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+import jaxvae
 from jaxvae import data, runs
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.config import DatasetName
@@ -64,6 +65,14 @@ def run(
         JaxvaeError: anything the user can mend; `DivergedError` if no member survived.
     """
     join(flags.compute)
+    with together("start all of them again"):
+        return run_joined(name, flags, resume_command, printed)
+
+
+def run_joined(
+    name: str, flags: Flags, resume_command: str | None, printed: Callable[[Flags], Mapping[str, Any]]
+) -> Path:
+    """`run`, where the processes have met."""
     devices = choose_devices(flags.compute.devices)
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
     agree(this)
@@ -111,15 +120,19 @@ def agree(this: Run) -> None:
         ConfigError: this process differs from process 0.
     """
     settings = to_json(this.flags)
-    ours = {
+    compared = {
         **settings["sweep"],
         **settings["model"],
+        **{name: settings["data"][name] for name in ("dataset", "limit", "rgb")},
         **{name: settings["compute"][name] for name in ("devices", "data_on", "num_processes")},
-        "data": runs.dataset_record(this.dataset)["sha256"],
+        "checksum of the data": runs.dataset_record(this.dataset)["sha256"],
         "folder": str(this.folder.absolute()),
+        "resume": bool(this.environments),
+        "version": [jaxvae.__version__, jax.__version__],
     }
+    ours = json.loads(json.dumps(compared))
     theirs = from_writer(lambda: ours)
-    if differing := [name for name, value in json.loads(json.dumps(ours)).items() if value != theirs[name]]:
+    if differing := [name for name, value in ours.items() if value != theirs[name]]:
         raise ConfigError(f"process {jax.process_index()} has another {', '.join(differing)} than process 0")
 
 
@@ -211,7 +224,7 @@ def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
         def on_epoch(progress: Progress) -> None:
             show(progress)
             if from_writer(lambda: checkpoints.due(progress.epoch, this.flags.run.checkpoint_every)):
-                checkpoints.save(progress)
+                checkpoints.save(sweep.own(progress))
             runs.write_metrics(this.folder / "metrics.csv", progress.history)
 
         with show_progress(this.epochs, done=start.epoch if start else 0) as show:
@@ -220,14 +233,16 @@ def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
             except KeyboardInterrupt:
                 say(f"interrupted; continue with: {resume_command}")
                 raise
-        if checkpoints.epoch != progress.epoch:
+        if from_writer(lambda: checkpoints.epoch != progress.epoch):
             checkpoints.save(progress)
     return progress
 
 
 def restore(this: Run, sweep: Sweep, checkpoints: Checkpoints) -> Progress | None:
     """Where a resumed run stands; None for a run that has not finished an epoch yet."""
-    if not this.environments or (checkpoints.epoch is None and not (this.folder / "metrics.csv").exists()):
+    if not this.environments:
+        return None
+    if from_writer(lambda: checkpoints.epoch is None and not (this.folder / "metrics.csv").exists()):
         return None
     start = checkpoints.restore(sweep.abstract_state())
     if start.epoch > this.epochs:

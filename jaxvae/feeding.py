@@ -4,14 +4,15 @@ The order of the examples and their noise are those of data on the device. Each 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
-from jaxvae.batches import DeviceSplit, EpochOrder
+from jaxvae.batches import DeviceSplit, EpochOrder, num_steps
 from jaxvae.data.dataset import Dataset, Split
-from jaxvae.parallel import BY_BATCH, EVERYWHERE, from_host, to_host
+from jaxvae.parallel import BY_BATCH, DATA, EVERYWHERE, from_host, to_host
 from jaxvae.sweep import member_orders, train_chunk
 from jaxvae.train import TrainStep
 from jaxvae.types import Batch, Terms, TrainState
@@ -32,10 +33,10 @@ def fed_epoch(
     chunk: int,
     mesh: Mesh,
 ) -> tuple[TrainState, Terms]:
-    """What `jaxvae.sweep.train_members` does, of a split on the host."""
+    """What `jaxvae.sweep.train_members` does, of a split on the host. A shorter last chunk is compiled on its own."""
     order: EpochOrder = to_host(member_orders(keys, count=len(split.image), batch_size=batch_size, mesh=mesh))
     members, steps, width = order.index.shape
-    each = max(1, CHUNK_BYTES // (members * width * split.image[0].nbytes))
+    each = steps_of_chunk(members * width * split.image[0].nbytes)
     kept: list[Terms] = []
     for first in range(0, steps, each):
         if len(kept) > 1:
@@ -47,11 +48,13 @@ def fed_epoch(
     return state, jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *map(to_host, kept))
 
 
-def parts_on_device(split: Split | DeviceSplit, mesh: Mesh) -> Iterator[tuple[np.int32, DeviceSplit]]:
-    """A split in order, in parts that go to the devices one at a time, each with the number of its first example."""
-    if isinstance(split, DeviceSplit):
-        yield np.int32(0), split
-        return
+def steps_of_chunk(step_bytes: int) -> int:
+    """How many steps are fed at a time, whose images take so many bytes each."""
+    return max(1, CHUNK_BYTES // step_bytes)
+
+
+def parts_on_device(split: Split, mesh: Mesh) -> Iterator[tuple[np.int32, DeviceSplit]]:
+    """A split in order, part by part on the devices, each with the number of its first example."""
     size = max(1, CHUNK_BYTES // split.image[0].nbytes)
     for first in range(0, len(split.image), size):
         yield np.int32(first), replicate(Split(*(x[first : first + size] for x in split)), mesh)
@@ -66,6 +69,18 @@ def fits(dataset: Dataset, free: float | None) -> bool:
 def replicate(split: Split, mesh: Mesh) -> DeviceSplit:
     """A split copied to every device."""
     return DeviceSplit(*(from_host(x.shape, x.__getitem__, mesh, EVERYWHERE) for x in split))
+
+
+def abstract_batches(split: Split, members: int, batch_size: int, mesh: Mesh) -> Batch:
+    """Shapes, dtypes and places of a whole chunk of so many members."""
+    columns = mesh.shape[DATA]
+    width, sharding = -(-batch_size // columns) * columns, NamedSharding(mesh, BY_BATCH)
+    steps = min(steps_of_chunk(members * width * split.image[0].nbytes), num_steps(len(split.image), batch_size))
+
+    def shape(dtype: Any, *rest: int) -> Any:
+        return jax.ShapeDtypeStruct((members, steps, width, *rest), dtype, sharding=sharding)
+
+    return Batch(shape(split.image.dtype, *split.image.shape[1:]), shape(split.label.dtype), shape(np.float32))
 
 
 def place_batches(split: Split, order: EpochOrder, mesh: Mesh) -> Batch:

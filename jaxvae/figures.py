@@ -15,6 +15,7 @@ from jaxvae.fit import Progress, Row, Sweep
 from jaxvae.labels import member_label, varying
 from jaxvae.metrics import ACTIVE_VARIANCE, Evaluation, active_units
 from jaxvae.models import encode
+from jaxvae.parallel import to_host
 from jaxvae.sweep import HPARAMS
 
 SHOWN_IMAGES = 12
@@ -135,7 +136,8 @@ def sweep_figures(
 
 def first_images(sweep: Sweep, count: int) -> tuple[Array, Array]:
     """The first test images as floats in [0, 1], and their labels."""
-    return to_float(jnp.asarray(sweep.test.image[:count])), jnp.asarray(sweep.test.label[:count])
+    test = to_host(sweep.test)  # of arrays on several devices the first lines would be a program of all of them
+    return to_float(jnp.asarray(test.image[:count])), jnp.asarray(test.label[:count])
 
 
 def class_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
@@ -161,8 +163,9 @@ def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, 
     else:
         index = np.arange(2 * SHOWN_LINES).reshape(2, -1) % len(labels)
         note = "The ends are decoded test images."
-    images = to_float(jnp.asarray(sweep.test.image[index.ravel()]))
-    label = jnp.asarray(sweep.test.label[index.ravel()])
+    test = to_host(sweep.test)
+    images = to_float(jnp.asarray(test.image[index.ravel()]))
+    label = jnp.asarray(test.label[index.ravel()])
     lines = {}
     for s in shown:
         start, end = encode(sweep.model, s.params, images, label).mean.reshape(2, -1, sweep.model.latent_dim)
@@ -179,7 +182,7 @@ def interpolation_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, 
 
 def traversal_figure(sweep: Sweep, shown: list[Shown], colors: Mapping[str, str]) -> NamedFigure:
     """Walk along the most informative dimensions from the posterior mean of the first test image."""
-    label = jnp.asarray(sweep.test.label[0])
+    label = jnp.asarray(to_host(sweep.test).label[0])
     walks, kl = {}, {}
     for s in shown:
         dimensions = jnp.argsort(-jnp.asarray(s.kl))[:SHOWN_DIMENSIONS]

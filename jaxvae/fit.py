@@ -1,7 +1,7 @@
 """Fitting one model or a whole sweep: a compiled epoch, an evaluation on the test split, and so on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -13,16 +13,16 @@ from jax.sharding import NamedSharding
 from jaxvae.batches import DeviceSplit, num_steps
 from jaxvae.config import Config, DataOn, MemberAxis
 from jaxvae.data.dataset import Dataset
-from jaxvae.feeding import fed_epoch, fits, parts_on_device, replicate
+from jaxvae.feeding import abstract_batches, fed_epoch, fits, parts_on_device, replicate
 from jaxvae.losses import RECONSTRUCTIONS
 from jaxvae.metrics import Evaluation, Quality, summarize
 from jaxvae.models import ARCHITECTURES, VAE, default_lowering
 from jaxvae.parallel import (
     BY_MEMBER,
-    DATA,
     MEMBER,
     Device,
     choose_devices,
+    data_axis,
     everywhere,
     free_bytes,
     make_mesh,
@@ -39,6 +39,7 @@ from jaxvae.sweep import (
     init_members,
     member_chunk,
     sampled_quality_members,
+    train_chunk,
     train_members,
 )
 from jaxvae.train import default_part, make_train_step
@@ -53,7 +54,7 @@ class Progress:
     """Where a fit stands after `epoch` epochs: all that a checkpoint holds and all that is needed to go on."""
 
     epoch: int
-    state: TrainState  # leading axis [K]
+    state: TrainState  # leading axis [K]; within a fit on several devices with copies of the last, see `Sweep.own`
     history: list[Row]
 
 
@@ -107,7 +108,7 @@ class Sweep:
             self.model,  # pyright: ignore[reportArgumentType]
             self.reconstruction,
             part=default_part(self.model),
-            axis_name=DATA,
+            axis_name=data_axis(self.mesh),
         )
         three = jax.vmap(lambda key: jax.random.split(key, 3))(members.keys)
         keys = three[:, 0], three[:, 1], three[:, 2]
@@ -126,17 +127,19 @@ class Sweep:
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and place of the state, without making one; what a checkpoint is restored to."""
-        here = place(self.mesh, len(self.members))
-        shapes = jax.eval_shape(partial(self._init, chunk=1))
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
+        count, shapes = len(self.members), jax.eval_shape(partial(self._init, chunk=1))
+        here = place(self.mesh, count)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype, sharding=here), shapes)
 
     def train_epoch(self, state: TrainState, number: int) -> tuple[TrainState, Terms]:
         """Epoch `number`, from 1, of every member: the new state and each step's terms [K, S]; `state` is donated."""
-        keys = epoch_keys(self.train_keys, np.int32(number))
-        states, keys = padded((state, keys), self.mesh)
+        states = padded(state, self.mesh)
+        keys = padded(epoch_keys(self.train_keys, np.int32(number)), self.mesh)
         if isinstance(self.train, DeviceSplit):
-            return self._own(train_members(self.train_step, states, self.train, keys, **self._static))
-        return self._own(fed_epoch(self.train_step, states, self.train, keys, **self._static))
+            state, terms = train_members(self.train_step, states, self.train, keys, **self._static)
+        else:
+            state, terms = fed_epoch(self.train_step, states, self.train, keys, **self._static)
+        return state, self._cut(terms)
 
     def epoch(self, progress: Progress) -> Progress:
         """Train one epoch, then evaluate on the test split. `progress.state` is donated: do not use it again."""
@@ -145,6 +148,10 @@ class Sweep:
         alive = to_host(state.alive)
         rows = self._train_rows(terms, alive) + self._test_rows(self.evaluate(state), alive)
         return Progress(number, state, progress.history + [{**row, "epoch": number} for row in rows])
+
+    def own(self, progress: Progress) -> Progress:
+        """Without the copies that fill up the rows of devices: what is saved, and looked at."""
+        return replace(progress, state=self._cut(progress.state))
 
     def evaluate(self, state: TrainState) -> Evaluation:
         """Per-example results of every member on the test split, leading axis [K]."""
@@ -162,25 +169,28 @@ class Sweep:
 
     def _on_test(self, program: Callable[..., Any], trees: Any) -> Any:
         """`program` of every member on the test split: at once where that is on the devices, else part by part."""
-        trees, keys = padded((trees, self.test_keys), self.mesh)
-        found = [
-            self._own(program(trees, part, keys, first, chunk=self.chunk, mesh=self.mesh))
-            for first, part in parts_on_device(self.test, self.mesh)
-        ]
-        return found[0] if len(found) == 1 else jax.tree.map(lambda *x: np.concatenate(x, axis=1), *map(to_host, found))
+        trees, keys = padded(trees, self.mesh), padded(self.test_keys, self.mesh)
+
+        def results(first: np.int32, part: DeviceSplit) -> Any:
+            return self._cut(program(trees, part, keys, first, chunk=self.chunk, mesh=self.mesh))
+
+        if isinstance(self.test, DeviceSplit):
+            return results(np.int32(0), self.test)
+        found = [to_host(results(first, part)) for first, part in parts_on_device(self.test, self.mesh)]
+        return jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *found)
 
     def _init(self, chunk: int) -> TrainState:
-        keys, hparams = padded((self.init_keys, self.hparams), self.mesh)
+        keys, hparams = padded(self.init_keys, self.mesh), padded(self.hparams, self.mesh)
         settings = {"image_shape": self.image_shape, "chunk": chunk, "mesh": self.mesh}
-        return self._own(init_members(self.model, keys, hparams, **settings))
+        return init_members(self.model, keys, hparams, **settings)
 
     @property
     def _static(self) -> dict[str, Any]:
         """What an epoch is compiled for."""
         return {"batch_size": self.batch_size, "chunk": self.chunk, "mesh": self.mesh}
 
-    def _own(self, tree: Any) -> Any:
-        """Results of padded members, cut to the members that there are."""
+    def _cut(self, tree: Any) -> Any:
+        """Arrays of the members that there are."""
         return unpadded(tree, len(self.members), self.mesh)
 
     def _train_rows(self, terms: Terms, alive: np.ndarray) -> list[Row]:
@@ -215,8 +225,12 @@ class Sweep:
         """By the compiler's own account of the epoch and the evaluation of one member on each device."""
         states, keys = self._abstract(1)
         static = {"chunk": 1, "mesh": self.mesh}
-        epoch = train_members.lower(self.train_step, states, self.train, keys, batch_size=self.batch_size, **static)
-        some = next(parts_on_device(self.test, self.mesh))[1]
+        if isinstance(self.train, DeviceSplit):
+            epoch = train_members.lower(self.train_step, states, self.train, keys, batch_size=self.batch_size, **static)
+        else:
+            batches = abstract_batches(self.train, len(keys), self.batch_size, self.mesh)
+            epoch = train_chunk.lower(self.train_step, states, batches, keys, np.int32(0), **static)
+        some = self.test if isinstance(self.test, DeviceSplit) else next(parts_on_device(self.test, self.mesh))[1]
         evaluation = evaluate_members.lower(self.model, self.reconstruction, states, some, keys, np.int32(0), **static)
         analyses = [lowered.compile().memory_analysis() for lowered in (epoch, evaluation)]
         working = max(analysis.temp_size_in_bytes for analysis in analyses if analysis is not None)
@@ -248,14 +262,15 @@ def fit(
     """Train every member until `epochs` epochs are done, from the beginning or from `start`, whose state is donated.
 
     `on_epoch` is called after each epoch, for progress, files and checkpoints; the state it sees is donated to the next
-    epoch, so it must copy what it keeps. Nothing is printed or written here. Ends early only if no member is alive.
+    epoch, so it must copy what it keeps, `Sweep.own` of it. Nothing is printed or written here. Ends early only if no
+    member is alive.
 
     >>> progress = fit(Sweep(Config(), load("digits"), grid(beta=(1, 4))), epochs=2)
     >>> progress.history[-1]["loss"]
     """
-    progress = start or sweep.start()
+    progress = replace(start, state=padded(start.state, sweep.mesh)) if start else sweep.start()
     while progress.epoch < epochs and to_host(progress.state.alive).any():
         progress = sweep.epoch(progress)
         if on_epoch is not None:
             on_epoch(progress)
-    return progress
+    return sweep.own(progress)

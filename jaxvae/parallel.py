@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxvae.errors import ConfigError
@@ -45,9 +45,18 @@ def choose_devices(count: int | None = None) -> list[Device]:
 
 
 def make_mesh(members: int, devices: Sequence[Device]) -> Mesh:
-    """As many rows as divide the devices and are not more than the members; the rest of the devices are columns."""
-    rows = max(rows for rows in range(1, min(members, len(devices)) + 1) if len(devices) % rows == 0)
-    return Mesh(np.array(devices).reshape(rows, -1), (MEMBER, DATA))
+    """As many rows as divide the devices and leave fewer copies than members; what devices remain are columns.
+
+    Five members on eight devices have a device each, three have two each, with one copy.
+    """
+    count = len(devices)
+    rows = max(n for n in range(1, count + 1) if count % n == 0 and -(-members // n) * n < 2 * members)
+    return Mesh(np.array(devices).reshape(rows, -1), (MEMBER, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def data_axis(mesh: Mesh) -> str | None:
+    """The axis that splits batches; None where they are whole."""
+    return DATA if mesh.shape[DATA] > 1 else None
 
 
 def layout(mesh: Mesh) -> str:
@@ -90,15 +99,13 @@ def free_bytes(mesh: Mesh) -> float | None:
 def over_mesh(function: Callable, mesh: Mesh, *specs: P) -> Callable:
     """Each device runs `function` on its rows of the arguments that are `BY_MEMBER`, and on all of the others.
 
-    The results are by member, and must be the same in all columns of a row: reduce them with the functions below. With
-    `check_vma` JAX would add up the gradients of what all columns share by itself; here, as under `pmap`, the gradient
-    of a device's own loss is its own, and the step adds them up where one can see it.
+    The results are by member, and must be the same in all columns of a row: reduce them with the functions below.
     """
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=BY_MEMBER, check_vma=False)
 
 
 def place(mesh: Mesh, count: int) -> NamedSharding:
-    """Where arrays [K, ...] of so many members live between epochs: by member where rows divide K, else everywhere."""
+    """Where arrays [K, ...] of so many members lie without copies: by member where rows divide K, else everywhere."""
     return NamedSharding(mesh, EVERYWHERE if count % mesh.shape[MEMBER] else BY_MEMBER)
 
 
@@ -114,16 +121,21 @@ def everywhere(tree: Any, mesh: Mesh) -> Any:
 
 
 def padded(tree: Any, mesh: Mesh) -> Any:
-    """Arrays [K, ...] of the mesh by member, with copies of the last one up to a whole number for each row."""
-    count, sharding = len(jax.tree.leaves(tree)[0]), NamedSharding(mesh, BY_MEMBER)
-    if all(x.sharding == sharding for x in jax.tree.leaves(tree)):
+    """Arrays [K, ...] of the mesh by member, with copies of the last one up to a whole number for each row.
+
+    What lies so already is returned as it is.
+    """
+    leaves, sharding = jax.tree.leaves(tree), NamedSharding(mesh, BY_MEMBER)
+    count = len(leaves[0])
+    missing = -count % mesh.shape[MEMBER]
+    if not missing and all(x.sharding.is_equivalent_to(sharding, x.ndim) for x in leaves):
         return tree
-    return resized(count + -count % mesh.shape[MEMBER], sharding)(tree)
+    return resized(count + missing, sharding)(tree)
 
 
 def unpadded(tree: Any, count: int, mesh: Mesh) -> Any:
     """The first `count` of arrays [K, ...], in their `place`."""
-    return resized(count, place(mesh, count))(tree) if count % mesh.shape[MEMBER] else tree
+    return tree if len(jax.tree.leaves(tree)[0]) == count else resized(count, place(mesh, count))(tree)
 
 
 @lru_cache
@@ -163,6 +175,14 @@ def my_places(size: int, axis: str | None) -> Array:
     """The places in the whole batch of a device's own `size` examples."""
     first = jnp.zeros((), int) if axis is None else lax.axis_index(axis) * size
     return first + jnp.arange(size)
+
+
+def own_copy(tree: Any, axis: str | None) -> Any:
+    """What all devices share, as each one's own: a gradient with respect to it is then of the device's own loss.
+
+    Without, `shard_map` would add up the gradients of all devices itself, and `sum_over` once more.
+    """
+    return tree if axis is None else lax.pcast(tree, axis, to="varying")
 
 
 def sum_over(tree: Any, axis: str | None) -> Any:

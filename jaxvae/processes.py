@@ -5,6 +5,9 @@ checkpoint. What is decided once or written is the business of one of them, the 
 """
 
 import json
+import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +26,9 @@ HEARTBEAT = 30
 """Seconds without a sign of life after which a process is lost; one that ends is seen at once."""
 FAREWELL = 3600
 """Seconds that processes wait for the writer's report at the end."""
-SIGNS_OF_LOSS = ("Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Barrier failed", "coordination service")
+LAST_WORDS = 2
+"""Seconds that process 0 leaves later than others after an error."""
+SIGNS_OF_LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Barrier failed", "coordination service")
 """One of these is in the error of what waits for another process in vain."""
 
 
@@ -31,9 +36,11 @@ def join(flags: ComputeFlags) -> None:
     """Meet the other processes, once, before anything is computed; without a coordinator this process is alone.
 
     Raises:
-        ConfigError: they do not meet, or there is no cluster.
+        ConfigError: they do not meet, or there is no cluster, or no coordinator where the devices are of several.
     """
     coordinator = flags.coordinator
+    if coordinator is None and not jax.distributed.is_initialized() and jax.process_count() > 1:
+        raise ConfigError(f"there are {jax.process_count()} processes; give --coordinator auto to each")
     if coordinator is None or jax.distributed.is_initialized():
         return
     try:
@@ -86,6 +93,18 @@ def together(advice: str) -> Iterator[None]:
         if not (several() and any(sign in str(error) for sign in SIGNS_OF_LOSS)):
             raise
         raise LostProcessError(f"another process was lost ({first_line(error)}); {advice}") from error
+
+
+def leave(code: int) -> None:
+    """End this process at once with `code`: others may wait for it, and see that it is gone.
+
+    Process 0, with which JAX's connection of all of them ends, gives those that end by themselves time to say why.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_writer():
+        time.sleep(LAST_WORDS)
+    os._exit(code)
 
 
 def several() -> bool:

@@ -24,7 +24,7 @@ from jaxvae.errors import ConfigError
 from jaxvae.losses import Reconstruction
 from jaxvae.metrics import Evaluation, Quality, evaluate, sampled_quality
 from jaxvae.models import VAE
-from jaxvae.parallel import BY_BATCH, BY_MEMBER, DATA, EVERYWHERE, over_mesh, whole_columns
+from jaxvae.parallel import BY_BATCH, BY_MEMBER, DATA, EVERYWHERE, data_axis, over_mesh, whole_columns
 from jaxvae.train import TrainStep, init_state, train_epoch, train_steps
 from jaxvae.types import Batch, Hparams, Terms, TrainState
 
@@ -151,12 +151,12 @@ def train_members(
 ) -> tuple[TrainState, Terms]:
     """One epoch of K members: the new states (the old ones are donated) and the terms of every step [K, S].
 
-    `train_step` is made for the axis `DATA`.
+    `train_step` is made for the mesh's `data_axis`.
     """
 
     def members(state: TrainState, split: DeviceSplit, keys: Array) -> tuple[TrainState, Terms]:
         def one_member(state: TrainState, key: Array) -> tuple[TrainState, Terms]:
-            return train_epoch(train_step, state, split, key, batch_size=batch_size, axis_name=DATA)
+            return train_epoch(train_step, state, split, key, batch_size=batch_size, axis_name=data_axis(mesh))
 
         return over_members(one_member, chunk)(state, keys)
 
@@ -212,7 +212,7 @@ def evaluate_members(
     def members(state: TrainState, split: DeviceSplit, keys: Array, first: Array) -> Evaluation:
         def one_member(state: TrainState, key: Array) -> Evaluation:
             params, hparams = state.params, state.hparams
-            return evaluate(model, reconstruction, params, hparams, split, key, first=first, axis_name=DATA)
+            return evaluate(model, reconstruction, params, hparams, split, key, first=first, axis_name=data_axis(mesh))
 
         return over_members(one_member, chunk)(state, keys)
 
@@ -227,7 +227,7 @@ def sampled_quality_members(
 
     def members(params: dict, split: DeviceSplit, keys: Array, first: Array) -> Quality:
         def one_member(params: dict, key: Array) -> Quality:
-            return sampled_quality(model, params, split, key, first=first, axis_name=DATA)
+            return sampled_quality(model, params, split, key, first=first, axis_name=data_axis(mesh))
 
         return over_members(one_member, chunk)(params, keys)
 

@@ -14,7 +14,7 @@ from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
 from jaxvae.losses import Reconstruction
 from jaxvae.models import VAE, multiplies_patches
 from jaxvae.objective import example_keys, negative_elbo
-from jaxvae.parallel import my_columns, my_places, sum_over
+from jaxvae.parallel import my_columns, my_places, own_copy, sum_over
 from jaxvae.types import Batch, Hparams, Terms, TrainState
 
 Inputs = TypeVar("Inputs")
@@ -61,7 +61,7 @@ def make_train_step(
     def mean_gradient(params: dict, batch: Batch, key: Array, hparams: Hparams) -> tuple[dict, Terms]:
         keys = example_keys(key, my_places(len(batch.weight), axis_name))
         batch = batch._replace(weight=batch.weight / sum_over(jnp.sum(batch.weight), axis_name))
-        return sum_over(gradient_in_parts(params, batch, keys, hparams), axis_name)
+        return sum_over(gradient_in_parts(own_copy(params, axis_name), batch, keys, hparams), axis_name)
 
     def gradient_in_parts(params: dict, batch: Batch, keys: Array, hparams: Hparams) -> tuple[dict, Terms]:
         size = len(batch.weight)

@@ -10,8 +10,9 @@ from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.sweep import grid
 
 
-def make_sweep(tiny, latent_dim=4, betas=(1.0, 4.0)):
-    return Sweep(Config(architecture="dense", latent_dim=latent_dim), tiny, grid(beta=betas), batch_size=32)
+def make_sweep(tiny, latent_dim=4, betas=(1.0, 4.0), devices=None):
+    config = Config(architecture="dense", latent_dim=latent_dim)
+    return Sweep(config, tiny, grid(beta=betas), batch_size=32, devices=devices)
 
 
 def leaves(progress):
@@ -95,7 +96,7 @@ def test_a_damaged_checkpoint_is_one_line(tiny, tmp_path):
 
 def test_a_checkpoint_of_another_device_is_restored_here(tiny, tmp_path):
     """What Orbax notes of the device it saved from must not matter: the target says where to restore to."""
-    sweep = make_sweep(tiny)
+    sweep = make_sweep(tiny, devices=jax.devices()[:1])
     with Checkpoints(tmp_path) as checkpoints:
         fit(sweep, epochs=1, on_epoch=checkpoints.save)
     path = tmp_path / "1" / "state" / "_sharding"

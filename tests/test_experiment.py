@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from experiments.beta_sweep import BetaSweep, run
-from jaxvae import cli, latent
+from jaxvae import cli, experiment, latent
 from jaxvae.checkpoint import Checkpoints
+from jaxvae.errors import ConfigError
+from jaxvae.experiment import agree, begin
 from jaxvae.fit import Sweep
+from jaxvae.flags import DataFlags, RunFlags
 
 REAL_DATA_DIR = os.environ.get("JAXVAE_DATA_DIR")
 QUICK = ("--architecture", "dense", "--limit", "96", "--batch-size", "32")
@@ -86,7 +89,7 @@ def test_resume_is_the_unbroken_run(tmp_path):
     assert len(read(tmp_path / "parts", "config.json")["environments"]) == 2
 
 
-@pytest.mark.parametrize("epochs_before", [0, 1, 2])
+@pytest.mark.parametrize("epochs_before", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
 def test_interrupted_and_resumed(tmp_path, monkeypatch, capsys, epochs_before):
     """The second epoch has no checkpoint and is trained again."""
     epoch = Sweep.epoch
@@ -135,11 +138,17 @@ def test_paired_scalars(tmp_path):
     assert sorted(layers.values()) == [2_580, 2_580, 2_688, 32_896, 33_024, 200_960, 201_488]
 
 
-@pytest.fixture
-def finished(tmp_path):
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
     assert sweep(*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 2, "--out", folder) == 0
     return folder
+
+
+@pytest.fixture
+def finished(kept, tmp_path):
+    """A run to damage."""
+    return shutil.copytree(kept, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -214,6 +223,15 @@ def test_refused_in_one_line(tmp_path, capsys, flags, code, message):
     assert message in error[-1]
     assert error[-1].startswith("error: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "taken"]  # nothing was written
+
+
+def test_a_process_with_other_settings_is_refused(tmp_path, monkeypatch):
+    this = begin("x", BetaSweep(data=DataFlags("digits", limit=50), run=RunFlags(out=tmp_path / "run")))
+    agree(this)
+    for name, value in (("limit", 60), ("betas", [1.0]), ("version", ["0", "0"])):
+        monkeypatch.setattr(experiment, "from_writer", lambda decide, at=(name, value): {**decide(), at[0]: at[1]})
+        with pytest.raises(ConfigError, match=f"process 0 has another {name} than process 0"):
+            agree(this)
 
 
 def test_a_typo_is_answered_with_the_flag(capsys):

@@ -29,14 +29,15 @@ def losses(sweep, epochs):
     return np.concatenate(found, axis=1)
 
 
-@pytest.mark.parametrize("steps", [2, 9])
+@pytest.mark.parametrize("steps", [2, pytest.param(9, marks=pytest.mark.slow)])
 def test_chunks_of_any_length_have_the_losses_of_data_on_the_device(tiny, monkeypatch, steps):
     """Five batches of 23, the last of 8; chunks that divide them and chunks that do not."""
     monkeypatch.setattr(feeding, "CHUNK_BYTES", steps * 23 * IMAGE)
     np.testing.assert_allclose(losses(sweep_of(tiny, "host"), 2), losses(sweep_of(tiny, "device"), 2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 4])
 def test_members_and_devices_get_their_own_batches(tiny, monkeypatch, devices):
     members = grid(beta=(1.0, 4.0), seeds=(0, 1, 2))
     monkeypatch.setattr(feeding, "CHUNK_BYTES", 2 * 6 * 24 * IMAGE)
@@ -59,6 +60,7 @@ def test_another_order_would_be_seen(tiny):
     assert np.abs(losses(fed, 1) / losses(resident, 1) - 1).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_test_images_are_evaluated_part_by_part(tiny, monkeypatch):
     monkeypatch.setattr(feeding, "CHUNK_BYTES", 15 * IMAGE)  # 40 images in parts of 15, 15 and 10
     whole, parts = (sweep_of(tiny, where, members=grid(beta=(1.0, 4.0))) for where in ("device", "host"))
@@ -112,7 +114,7 @@ def test_data_stays_on_the_host_where_it_does_not_fit(tiny, monkeypatch):
     assert fits(tiny, 2 * size)
     assert not fits(tiny, 2 * size - 2)
     monkeypatch.setattr("jaxvae.fit.free_bytes", lambda mesh: size)
-    config = Config("mlp", latent_dim=3, member_axis="scan")
+    config = Config("mlp", latent_dim=3, member_axis="vmap")
     sweep = Sweep(config, tiny, grid(), batch_size=23, devices=jax.devices()[:1])
     assert isinstance(sweep.train, Split)
     assert isinstance(sweep_of(tiny, "device").train, DeviceSplit)

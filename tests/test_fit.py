@@ -63,7 +63,7 @@ def test_evaluation_does_not_train(tiny):
 
 def test_the_traced_epoch_is_the_program_that_runs(tiny):
     sweep = Sweep(Config(architecture="dense"), tiny, grid(beta=(1.0, 2.0)), batch_size=32)
-    states, keys = padded((sweep.start().state, sweep.train_keys), sweep.mesh)
+    states, keys = padded(sweep.start().state, sweep.mesh), padded(sweep.train_keys, sweep.mesh)
     static = {"batch_size": 32, "chunk": sweep.chunk, "mesh": sweep.mesh}
     runs = train_members.lower(sweep.train_step, states, sweep.train, keys, **static)
     assert sweep.trace_epoch().lower().as_text() == runs.as_text()

@@ -10,15 +10,13 @@ import pytest
 from jaxvae.config import Config
 from jaxvae.errors import ConfigError
 from jaxvae.fit import Sweep, fit
+from jaxvae.parallel import padded
 from jaxvae.sweep import (
     MemberBytes,
     at_points,
-    evaluate_members,
     grid,
-    init_members,
     member_chunk,
     over_members,
-    train_members,
 )
 from jaxvae.types import Hparams
 
@@ -102,7 +100,8 @@ def test_members_that_cannot_fit_are_refused():
 
 def test_the_memory_model_covers_what_the_compiler_says(tiny):
     """Arguments, results and working memory of 12 members, 4 at a time, against 2 K state + chunk (state + working)."""
-    sweep = Sweep(Config(architecture="dense"), tiny, grid(beta=np.linspace(1, 4, 12)), batch_size=32)
+    devices = jax.devices()[:1]
+    sweep = Sweep(Config("dense"), tiny, grid(beta=np.linspace(1, 4, 12)), batch_size=32, devices=devices)
     one = sweep._member_bytes()
     assert one.state == 4 * 3 * 476_216 + 4 * 9 + 1  # parameters, two moments; step, count, 7 scalars; alive
     memory = sweep.trace_epoch(chunk=4).lower().compile().memory_analysis()
@@ -113,14 +112,17 @@ def test_the_memory_model_covers_what_the_compiler_says(tiny):
     assert needed >= 0.3 * model  # and it is no wild overestimate
 
 
-def test_one_program_serves_every_epoch_and_every_sweep_of_its_shape(tiny):
-    def train(betas):
-        fit(Sweep(Config(architecture="mlp", latent_dim=3), tiny, grid(beta=betas), batch_size=25), epochs=2)
+def test_one_program_serves_every_epoch_and_every_sweep_of_its_shape(tiny, caplog):
+    def compiled(betas):
+        caplog.clear()
+        with jax.log_compiles():
+            fit(Sweep(Config(architecture="mlp", latent_dim=4), tiny, grid(beta=betas), batch_size=26), epochs=2)
+        return [line for line in caplog.messages if line.startswith("Compiling")]
 
-    train((1.0, 2.0))
-    before = train_members._cache_size(), evaluate_members._cache_size(), init_members._cache_size()
-    train((3.0, 4.0))
-    assert (train_members._cache_size(), evaluate_members._cache_size(), init_members._cache_size()) == before
+    first = compiled((1.0, 2.0))
+    for name in ("init_members", "train_members", "evaluate_members"):
+        assert sum(name in line for line in first) == 1, first
+    assert compiled((3.0, 4.0)) == []
 
 
 def test_an_epoch_takes_over_the_state_it_is_given(tiny):
@@ -128,6 +130,13 @@ def test_an_epoch_takes_over_the_state_it_is_given(tiny):
     start = sweep.start()
     sweep.epoch(start)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(start.state))
+
+
+@pytest.mark.parametrize(("members", "moved"), [(2, False), (3, True)])
+def test_members_that_the_rows_divide_stay_where_they_are(tiny, members, moved):
+    sweep = Sweep(Config("mlp"), tiny, grid(beta=range(1, 1 + members)), devices=jax.devices()[:2])
+    state = sweep.start().state
+    assert (padded(state, sweep.mesh) is not state) == moved
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

@@ -1,4 +1,4 @@
-"""What surrounds training: members of a sweep, evaluation, checkpoints and files, the compiler."""
+"""What surrounds training: members of a sweep, evaluation, checkpoints and files, the compiler; on one device."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +19,7 @@ from experiments.study import Study
 from jaxvae.experiment import begin, load, make_sweep, train
 from jaxvae.fit import Sweep, fit
 from jaxvae.flags import Flags, RunFlags
+from jaxvae.parallel import choose_devices
 
 RUN = 30.0  # seconds of training with and without evaluations, or files
 SWEEP_RUN = 5.0  # seconds of one member's training to compare a sweep's with, at least an epoch
@@ -58,7 +59,7 @@ class Command:
         settings = replace(study.sweep.only([0]), seeds=tuple(range(members)), epochs=1)
         out = RunFlags(out=Path(mkdtemp(dir=folder)))
         self.run = begin(study.name, Flags(settings, study.model, study.data, run=out))
-        self.sweep = make_sweep(self.run)
+        self.sweep = make_sweep(self.run, choose_devices(1))
         fit(self.sweep, epochs=1)
 
     def __call__(self, epochs: int) -> None:

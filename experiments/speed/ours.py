@@ -39,15 +39,16 @@ class Draws(NamedTuple):
 
 
 class Trainer:
-    """The first point of a study with so many seeds."""
+    """The first point of a study with so many seeds, on one device."""
 
     def __init__(self, study: Study, data: "Dataset", members: int = 1) -> None:
         from jaxvae.fit import Sweep
+        from jaxvae.parallel import choose_devices
         from jaxvae.sweep import at_points
 
-        assert study.sweep.batch_size is not None
-        points = at_points(study.sweep.points[:1], range(members))
-        self.sweep = Sweep(study.model, data, points, batch_size=study.sweep.batch_size)
+        size, points = study.sweep.batch_size, at_points(study.sweep.points[:1], range(members))
+        assert size is not None
+        self.sweep = Sweep(study.model, data, points, batch_size=size, devices=choose_devices(1))
         self.state, self.number = self.sweep.start().state, 0
 
     def initial_params(self) -> Any:

@@ -1,6 +1,7 @@
 """The command that compares layouts: what it takes for a difference, and that one breaks the promise."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ def test_the_largest_relative_difference_of_a_split():
     expected = lines(100.0, 50.0) + lines(1.0, split="test")
     assert difference(found, expected, "train", "loss") == pytest.approx(0.01)
     assert difference(found, expected, "test", "loss") == pytest.approx(2.0)
+    assert math.isnan(difference(lines(1.0, "nan", 1.0), lines(1.0, 1.0, 1.0), "train", "loss"))
     with pytest.raises(JaxvaeError, match="same order"):
         difference(found[1::-1], expected[:2], "train", "loss")
     with pytest.raises(ValueError, match="longer"):
@@ -62,6 +64,9 @@ def test_the_promise(tmp_path, losses_are, capsys):
     losses_are(100.0, 100.0, 100.0 * (1 + 2 * PROMISE), 100.0, 100.0)
     with pytest.raises(JaxvaeError, match="the losses on 1 x 8 differ by more than 1e-05"):
         run(DeviceCounts(out=tmp_path / "broken"))
+    losses_are(100.0, 100.0, "nan", 100.0, 100.0)
+    with pytest.raises(JaxvaeError, match="1 x 8"):
+        run(DeviceCounts(out=tmp_path / "not a number"))
     assert "NO" in (tmp_path / "broken" / "device_counts.md").read_text()
 
 

@@ -157,7 +157,7 @@ def test_a_loop_trains(kind, monkeypatch):
     assert last < 0.99 * first
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["A", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "A")])
 def test_an_epoch_from_the_same_draws_has_jaxvae_s_loss(name):
     """In each of the first steps, and over twelve, the last on fewer images; not with another rate, order or noise."""
     study = study_of(name, DataFlags(dataset="digits", limit=90))
