@@ -85,7 +85,7 @@ def run(flags: DeviceCounts) -> None:
                 "yes" if kept else "NO",
             )
         )
-    table = markdown(HEADER, rows) + NOTES
+    table = f"{markdown(HEADER, rows)}\n\n{NOTES}"
     runs.write_text(folder / "device_counts.md", table)
     print(table)
     if broken:
@@ -93,8 +93,7 @@ def run(flags: DeviceCounts) -> None:
 
 
 COMPARED = (("train", "loss"), ("test", "loss"), ("test", "mse"))
-NOTES = f"""
-Largest relative differences from one device, over all members and steps; each training loss is of one step. Kept: the
+NOTES = f"""Largest relative differences from one device, over all members and steps; each training loss is of one step. Kept: the
 training losses are within {PROMISE:g}. Seconds are of whole commands, which compile anew.
 """
 

@@ -19,7 +19,6 @@ from jaxvae.sweep import grid
 from jaxvae.train import init_state, make_train_step
 from jaxvae.types import Batch, Hparams
 
-COUNTS = (2, 4, 8)
 MLP, ONE, BETAS = Config("mlp", latent_dim=3), grid(), (1.0, 2.0, 4.0)
 SHAPE = (28, 28, 1)
 MODEL = build_model(Config("mlp", latent_dim=3), SHAPE, 4)
@@ -105,7 +104,7 @@ def largest_difference(tree, expected):
 
 
 @pytest.mark.parametrize("real", [16, 11, 1])
-@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("count", [2, 8])
 def test_a_users_pmap_of_the_step_has_the_gradient_of_one_device(count, real):
     state, batch, key = init_state(MODEL, SHAPE, jax.random.key(0), Hparams()), make_batch(16, real), jax.random.key(1)
     expected, terms = jax.jit(make_train_step(MODEL, bernoulli))(state, batch, key)
