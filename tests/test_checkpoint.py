@@ -101,11 +101,11 @@ def test_a_checkpoint_of_another_device_is_restored_here(tiny, tmp_path):
         fit(sweep, epochs=1, on_epoch=checkpoints.save)
     path = tmp_path / "1" / "state" / "_sharding"
     text = path.read_text()
-    path.write_text(text.replace("cpu:0", "cuda:0"))
+    path.write_text(text.replace('\\"id\\": 0', '\\"id\\": 77'))
     assert path.read_text() != text
     with Checkpoints(tmp_path) as checkpoints:
         restored = checkpoints.restore(sweep.abstract_state())
-    assert restored.state.step.sharding == sweep.start().state.step.sharding
+    assert restored.state.step.sharding == sweep.abstract_state().step.sharding
 
 
 def test_one_that_looks_at_a_run_alone_finds_what_is_there_and_makes_nothing(tiny, tmp_path):
@@ -114,8 +114,8 @@ def test_one_that_looks_at_a_run_alone_finds_what_is_there_and_makes_nothing(tin
         fit(sweep, epochs=1, on_epoch=checkpoints.save)
     with Checkpoints(tmp_path / "there", alone=True) as checkpoints:
         assert checkpoints.restore(sweep.abstract_state()).epoch == 1
-    with pytest.raises((ValueError, OSError)), Checkpoints(tmp_path / "not there", alone=True):
-        pass
+    with Checkpoints(tmp_path / "not there", alone=True) as checkpoints:
+        assert checkpoints.epoch is None
     assert not (tmp_path / "not there").exists()
 
 

@@ -10,7 +10,6 @@ import pytest
 from jaxvae.config import Config
 from jaxvae.errors import ConfigError
 from jaxvae.fit import Sweep, fit
-from jaxvae.parallel import padded
 from jaxvae.sweep import (
     MemberBytes,
     at_points,
@@ -130,13 +129,6 @@ def test_an_epoch_takes_over_the_state_it_is_given(tiny):
     start = sweep.start()
     sweep.epoch(start)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(start.state))
-
-
-@pytest.mark.parametrize(("members", "moved"), [(2, False), (3, True)])
-def test_members_that_the_rows_divide_stay_where_they_are(tiny, members, moved):
-    sweep = Sweep(Config("mlp"), tiny, grid(beta=range(1, 1 + members)), devices=jax.devices()[:2])
-    state = sweep.start().state
-    assert (padded(state, sweep.mesh) is not state) == moved
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
