@@ -104,15 +104,18 @@ def compile_times(study: Study) -> tuple[float, ...]:
 
 
 HEADER = (
-    *("model", "training, s/epoch", "evaluation", "files and progress"),
-    *(f"{SWEEP} members, s/epoch", "times one's", "stolen", "rounds that count"),
+    *("model", "training, s/epoch", "evaluation", "evaluation, processor time"),
+    *("files and progress", "files and progress, processor time"),
+    *(f"{SWEEP} members, s/epoch", "times one's", "times one's processor time", "stolen", "rounds that count"),
     *(f"compile {members}" for members in COMPILED),
 )
 NOTES = """Medians over the rounds that count, the smallest and the largest. In each round both of a pair took a turn:
 an epoch, and one with its evaluation on the test split; epochs with evaluations, and a command with progress,
 metrics.csv and checkpoints, half a minute of them; a command of one member, and one of several. Evaluation and files
-are what the second took longer, as a share of the first. Stolen: the largest share of the processors' time that a
-virtual machine's host took in a round that counts, for each pair. The compiler's seconds are of one look each.
+are what the second took longer, as a share of the first. Processor time is what all threads of the process took of the
+processors: it leaves out what a host took from them, and waiting for a disk. Stolen: the largest share of the
+processors' time that a virtual machine's host took in a round that counts, for each pair. The compiler's seconds are
+of one look each.
 """
 
 
@@ -123,18 +126,20 @@ def row(model: str, costs: Costs) -> Sequence[str]:
     return (
         model,
         spread((found.seconds[0] for found in costs.evaluation.counted), ".2f"),
-        *(spread((ratio - 1 for ratio in ratios(rounds)), ".1%") for rounds in compared[:2]),
+        *(spread((ratio - 1 for ratio in each), ".1%") for rounds in compared[:2] for each in ratios(rounds)),
         spread(members, ".2f"),
-        spread(ratios(costs.sweep), ".2f"),
+        *(spread(each, ".2f") for each in ratios(costs.sweep)),
         ", ".join(stolen(rounds) for rounds in compared),
         ", ".join(f"{len(rounds.counted)} of {len(rounds.tried)}" for rounds in compared),
         *(f"{seconds:.1f} s" for seconds in costs.compilation),
     )
 
 
-def ratios(rounds: Rounds) -> list[float]:
-    """How many times as long as the first of a pair the second took, in each round that counts."""
-    return [second / first for first, second in (found.seconds for found in rounds.counted)]
+def ratios(rounds: Rounds) -> tuple[list[float], list[float]]:
+    """How many times as long as the first of a pair the second took in each round that counts; in processor time."""
+    pairs = ([found.seconds for found in rounds.counted], [found.processor for found in rounds.counted])
+    seconds, processor = ([second / first for first, second in each] for each in pairs)
+    return seconds, processor
 
 
 def spread(values: Iterable[float], form: str) -> str:

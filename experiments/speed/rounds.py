@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +19,7 @@ class Round(NamedTuple):
     """Everything once."""
 
     seconds: tuple[float, ...]  # of each, in the order of the functions
+    processor: tuple[float, ...]  # seconds of the processors' time that all threads of this process took for each
     stolen: float | None  # the largest share of the processors' time that the host took from one of them; if known
 
 
@@ -41,9 +42,14 @@ def in_turns(functions: Sequence[Callable[[], object]], count: int, *, limit: fl
     begun = perf_counter()
     while not enough(shares, count) and perf_counter() - begun < limit:
         order = rotated(range(len(functions)), len(tried))
-        found = {at: watched(functions[at]) for at in order}
+        found, processor = {}, {}
+        for at in order:
+            start = process_time()
+            found[at] = watched(functions[at])
+            processor[at] = process_time() - start
         known = [stolen for _, _, stolen in found.values() if stolen is not None]
-        tried.append(Round(tuple(found[at][1] for at in sorted(found)), max(known, default=None)))
+        seconds = tuple(found[at][1] for at in sorted(found))
+        tried.append(Round(seconds, tuple(processor[at] for at in sorted(found)), max(known, default=None)))
         shares.append(max(known, default=0.0))
     return Rounds(tried, undisturbed(shares, count))
 

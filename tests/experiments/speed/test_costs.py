@@ -28,7 +28,7 @@ def compared(monkeypatch, tmp_path):
             function()
             done.append((len(evaluated), files(tmp_path) - before))
         found.append(done)
-        return Rounds([Round((20.0,) * len(functions), None)], [0])
+        return Rounds([Round((20.0,) * len(functions), (30.0,) * len(functions), None)], [0])
 
     monkeypatch.setattr(costs, "in_turns", in_turns)
     study = study_of("A", DataFlags(dataset="digits", limit=40))

@@ -39,6 +39,7 @@ def clock(monkeypatch):
         return call
 
     monkeypatch.setattr(rounds, "perf_counter", lambda: now["seconds"])
+    monkeypatch.setattr(rounds, "process_time", lambda: 1.5 * now["seconds"])
     monkeypatch.setattr(rounds, "stolen_seconds", lambda: now["stolen"] * 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     return calls, [function("short", 1.0, 0.0), function("long", 2.0, 0.2)]
@@ -47,7 +48,9 @@ def clock(monkeypatch):
 def test_functions_take_turns_until_rounds_count_and_another_begins_each(clock):
     calls, functions = clock
     found = in_turns(functions, 2)
-    assert found.tried == [((1.0, 2.0), pytest.approx(0.1)), ((1.0, 2.0), 0.0), ((1.0, 2.0), 0.0)]
+    first, *others = found.tried
+    assert first == ((1.0, 2.0), (1.5, 3.0), pytest.approx(0.1))
+    assert others == [((1.0, 2.0), (1.5, 3.0), 0.0)] * 2
     assert found.numbers == [1, 2]
     assert found.counted == found.tried[1:]
     assert calls == ["short", "long", "long", "short", "short", "long"]
@@ -55,7 +58,7 @@ def test_functions_take_turns_until_rounds_count_and_another_begins_each(clock):
 
 def test_without_quiet_rounds_in_time_the_others_count(clock):
     calls, functions = clock
-    assert in_turns(functions, 2, limit=3.0).counted == [((1.0, 2.0), pytest.approx(0.1))]
+    assert in_turns(functions, 2, limit=3.0).counted == [((1.0, 2.0), (1.5, 3.0), pytest.approx(0.1))]
     assert calls == ["short", "long"]
 
 
@@ -68,7 +71,7 @@ def test_what_was_taken_is_not_known_everywhere(clock, monkeypatch):
     assert watched(short) == ("short", 1.0, 0.0)
     monkeypatch.setattr(rounds, "stolen_seconds", lambda: None)
     assert watched(short) == ("short", 1.0, None)
-    assert in_turns([short], 1).counted == [((1.0,), None)]
+    assert in_turns([short], 1).counted == [((1.0,), (1.5,), None)]
 
 
 def test_stolen_time_is_read_from_the_processors_line(tmp_path):

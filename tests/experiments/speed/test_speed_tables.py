@@ -106,16 +106,35 @@ def test_the_picture_has_a_panel_for_each_model(count):
 
 
 def test_costs_as_a_row():
-    evaluation = Rounds([Round((2.0, 2.5), 0.04), Round((2.0, 2.2), None), Round((1.0, 9.0), 0.5)], [0, 1])
-    files = Rounds([Round((10.0, 10.5), None)], [0])
-    sweep = Rounds([Round((5.0, 30.0), 0.0), Round((4.0, 20.0), 0.01), Round((5.0, 35.0), 0.02)], [0, 1, 2])
-    found = costs.Costs(evaluation, files, sweep, 2, (1.0, 1.5, 2.0, 2.5))
-    assert costs.row("A", found) == (
-        *("A", "2.00 (2.00 to 2.00)", "17.5% (10.0% to 25.0%)", "5.0% (5.0% to 5.0%)"),
-        *("15.00 (10.00 to 17.50)", "6.00 (5.00 to 7.00)", "4%, not known, 2%", "2 of 3, 1 of 1, 3 of 3"),
-        *("1.0 s", "1.5 s", "2.0 s", "2.5 s"),
+    def rounds(numbers, *found):
+        return Rounds([Round(seconds, processor, stolen) for seconds, processor, stolen in found], numbers)
+
+    evaluation = rounds(
+        [0, 1], ((2.0, 2.5), (4.0, 4.4), 0.04), ((2.0, 2.2), (4.0, 4.4), None), ((1.0, 9.0), (1.0, 9.0), 0.5)
     )
-    assert len(costs.row("A", found)) == len(costs.HEADER)
+    files = rounds([0], ((10.0, 10.5), (20.0, 20.4), None))
+    sweep = rounds(
+        [0, 1, 2],
+        *(((5.0, 30.0), (9.0, 54.0), 0.0), ((4.0, 20.0), (9.0, 45.0), 0.01), ((5.0, 35.0), (9.0, 54.0), 0.02)),
+    )
+    found = costs.Costs(evaluation, files, sweep, 2, (1.0, 1.5, 2.0, 2.5))
+    assert dict(zip(costs.HEADER, costs.row("A", found), strict=True)) == {
+        "model": "A",
+        "training, s/epoch": "2.00 (2.00 to 2.00)",
+        "evaluation": "17.5% (10.0% to 25.0%)",
+        "evaluation, processor time": "10.0% (10.0% to 10.0%)",
+        "files and progress": "5.0% (5.0% to 5.0%)",
+        "files and progress, processor time": "2.0% (2.0% to 2.0%)",
+        "6 members, s/epoch": "15.00 (10.00 to 17.50)",
+        "times one's": "6.00 (5.00 to 7.00)",
+        "times one's processor time": "6.00 (5.00 to 6.00)",
+        "stolen": "4%, not known, 2%",
+        "rounds that count": "2 of 3, 1 of 1, 3 of 3",
+        "compile 1": "1.0 s",
+        "compile 4": "1.5 s",
+        "compile 16": "2.0 s",
+        "compile 64": "2.5 s",
+    }
 
 
 def test_a_profile_says_what_its_epoch_took():
@@ -166,7 +185,7 @@ def test_devices_are_compared_with_one_in_the_same_round():
     names = devices.ways(2)
     assert len(names) == 7  # one and two devices by mesh and pmap, data on the host; eight members on one and two
     two = [tuple(1.0 + at for at in range(7)), tuple(2.0 * (1.0 + at) for at in range(7))]
-    table = devices.rows("A", (names, Rounds([Round(seconds, 0.01) for seconds in two], [0, 1])))
+    table = devices.rows("A", (names, Rounds([Round(seconds, seconds, 0.01) for seconds in two], [0, 1])))
     at = {row[1:4]: row[4:] for row in table}
     assert at["1", "1", "mesh"] == ("1.50", "", "1%", "2 of 2")
     assert at["1", "2", "pmap"] == ("6.00", "4.00 (4.00 to 4.00)", "1%", "2 of 2")
