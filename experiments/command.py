@@ -68,9 +68,11 @@ def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
     from jaxvae import runs
     from jaxvae.experiment import say
     from jaxvae.parallel import choose_devices
-    from jaxvae.processes import from_writer, is_writer
+    from jaxvae.processes import agree, from_writer, is_writer
 
     choose_devices(flags.compute.devices)  # refuses before anything is written
+    asked = {name: getattr(flags, name) for name in ("studies", "epochs", "seeds", "out", "resume")}
+    agree({name: str(value) for name, value in asked.items()})
     if flags.resume is None:
         studies = chosen(experiment.studies, flags.studies)
         changes = replace(flags.changes, data=with_fallback(studies, flags.data))

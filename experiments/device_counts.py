@@ -1,7 +1,7 @@
 """The beta sweep on 1, 4 and 8 devices and in 2 processes: the same numbers on all of them?
 
 source      none; it holds the promise that results do not depend on how many devices compute them
-run time    about 3 min on 2 CPU cores
+run time    9 min on 2 CPU cores beside other work
 command     python -m experiments.device_counts
 """
 

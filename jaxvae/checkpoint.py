@@ -10,6 +10,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxvae.errors import CheckpointError, first_line
 from jaxvae.fit import Progress
+from jaxvae.processes import is_loss
 from jaxvae.types import TrainState
 
 SHARE, LONGEST = 0.01, 60.0
@@ -101,6 +102,8 @@ class Checkpoints:
             )
             return Progress(epoch, restored["state"], restored["history"]["rows"])
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if is_loss(error):
+                raise
             raise CheckpointError(
                 f"{self.folder}: epoch {epoch} cannot be restored: {first_line(error)}; "
                 f"delete {self.folder / str(epoch)} to go on from the one before"

@@ -1,6 +1,5 @@
 """Run one sweep from its flags to its report: data, fit with checkpoints, evaluation, figures, summary."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_json, to_json
 from jaxvae.metrics import Evaluation, Quality
 from jaxvae.parallel import Device, choose_devices, layout, to_host
-from jaxvae.processes import from_writer, is_writer, join, together
+from jaxvae.processes import agree, from_writer, is_writer, join, together
 from jaxvae.progress import show_progress
 from jaxvae.sweep import at_points
 from jaxvae.sweep_report import count, layer_counts, parameter_count, write_sweep_report
@@ -75,7 +74,7 @@ def run_joined(
     """`run`, where the processes have met."""
     devices = choose_devices(flags.compute.devices)
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
-    agree(this)
+    agree(what_must_agree(this))
     sweep = make_sweep(this, devices)
     say(f"{name}: {count(sweep.members)}, {this.epochs} epochs, on {layout(sweep.mesh)}; in {this.folder}")
     command = resume_command or f"python -m experiments.{name} --resume {this.folder}"
@@ -113,14 +112,10 @@ def make_sweep(this: Run, devices: Sequence[Device] | None = None) -> Sweep:
     )
 
 
-def agree(this: Run) -> None:
-    """Refuse to train with processes whose settings or data are others than this one's.
-
-    Raises:
-        ConfigError: this process differs from process 0.
-    """
+def what_must_agree(this: Run) -> dict[str, Any]:
+    """What all processes of a run must have the same of."""
     settings = to_json(this.flags)
-    compared = {
+    return {
         **settings["sweep"],
         **settings["model"],
         **{name: settings["data"][name] for name in ("dataset", "limit", "rgb")},
@@ -130,10 +125,6 @@ def agree(this: Run) -> None:
         "resume": bool(this.environments),
         "version": [jaxvae.__version__, jax.__version__],
     }
-    ours = json.loads(json.dumps(compared))
-    theirs = from_writer(lambda: ours)
-    if differing := [name for name, value in ours.items() if value != theirs[name]]:
-        raise ConfigError(f"process {jax.process_index()} has another {', '.join(differing)} than process 0")
 
 
 def begin(name: str, flags: Flags) -> Run:

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from jaxvae.batches import DeviceSplit, EpochOrder, num_steps
 from jaxvae.data.dataset import Dataset, Split
-from jaxvae.parallel import BY_BATCH, DATA, EVERYWHERE, from_host, to_host
+from jaxvae.parallel import BY_BATCH, DATA, EVERYWHERE, abstract, from_host, to_host, width
 from jaxvae.sweep import member_orders, train_chunk
 from jaxvae.train import TrainStep
 from jaxvae.types import Batch, Terms, TrainState
@@ -35,8 +35,8 @@ def fed_epoch(
 ) -> tuple[TrainState, Terms]:
     """What `jaxvae.sweep.train_members` does, of a split on the host. A shorter last chunk is compiled on its own."""
     order: EpochOrder = to_host(member_orders(keys, count=len(split.image), batch_size=batch_size, mesh=mesh))
-    members, steps, width = order.index.shape
-    each = steps_of_chunk(members * width * split.image[0].nbytes)
+    members, steps, size = order.index.shape
+    each = steps_of_chunk(members * size * split.image[0].nbytes)
     kept: list[Terms] = []
     for first in range(0, steps, each):
         if len(kept) > 1:
@@ -73,12 +73,11 @@ def replicate(split: Split, mesh: Mesh) -> DeviceSplit:
 
 def abstract_batches(split: Split, members: int, batch_size: int, mesh: Mesh) -> Batch:
     """Shapes, dtypes and places of a whole chunk of so many members."""
-    columns = mesh.shape[DATA]
-    width, sharding = -(-batch_size // columns) * columns, NamedSharding(mesh, BY_BATCH)
-    steps = min(steps_of_chunk(members * width * split.image[0].nbytes), num_steps(len(split.image), batch_size))
+    size = width(batch_size, mesh.shape[DATA])
+    steps = min(steps_of_chunk(members * size * split.image[0].nbytes), num_steps(len(split.image), batch_size))
 
     def shape(dtype: Any, *rest: int) -> Any:
-        return jax.ShapeDtypeStruct((members, steps, width, *rest), dtype, sharding=sharding)
+        return abstract((members, steps, size, *rest), dtype, mesh, BY_BATCH)
 
     return Batch(shape(split.image.dtype, *split.image.shape[1:]), shape(split.label.dtype), shape(np.float32))
 

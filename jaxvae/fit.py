@@ -8,7 +8,6 @@ from typing import Any, cast
 import jax
 import numpy as np
 from jax import Array
-from jax.sharding import NamedSharding
 
 from jaxvae.batches import DeviceSplit, num_steps
 from jaxvae.config import Config, DataOn, MemberAxis
@@ -21,7 +20,9 @@ from jaxvae.parallel import (
     BY_MEMBER,
     MEMBER,
     Device,
+    abstract,
     choose_devices,
+    connect,
     data_axis,
     everywhere,
     free_bytes,
@@ -95,6 +96,7 @@ class Sweep:
     ) -> None:
         self.members = members
         self.mesh = make_mesh(len(members), choose_devices() if devices is None else devices)
+        connect(self.mesh)
         self.class_names = dataset.class_names
         self.batch_size = batch_size
         on_device = data_on == "device" or (data_on == "auto" and fits(dataset, free_bytes(self.mesh)))
@@ -162,10 +164,11 @@ class Sweep:
         return self._on_test(partial(sampled_quality_members, self.model), state.params)
 
     def trace_epoch(self, *, chunk: int | None = None) -> jax.stages.Traced:
-        """The program of an epoch, to be lowered and compiled: to look at it, or to see what that takes."""
-        states, keys = self._abstract(self._members_each)
-        static = {**self._static, "chunk": chunk or self.chunk}
-        return train_members.trace(self.train_step, states, self.train, keys, **static)
+        """The program of an epoch, to be lowered and compiled: to look at it, or to see what that takes.
+
+        Of data on the host it is that of a chunk of steps.
+        """
+        return self._trace(self._members_each, chunk or self.chunk)
 
     def _on_test(self, program: Callable[..., Any], trees: Any) -> Any:
         """`program` of every member on the test split: at once where that is on the devices, else part by part."""
@@ -225,17 +228,22 @@ class Sweep:
         """By the compiler's own account of the epoch and the evaluation of one member on each device."""
         states, keys = self._abstract(1)
         static = {"chunk": 1, "mesh": self.mesh}
-        if isinstance(self.train, DeviceSplit):
-            epoch = train_members.lower(self.train_step, states, self.train, keys, batch_size=self.batch_size, **static)
-        else:
-            batches = abstract_batches(self.train, len(keys), self.batch_size, self.mesh)
-            epoch = train_chunk.lower(self.train_step, states, batches, keys, np.int32(0), **static)
+        epoch = self._trace(1, 1).lower()
         some = self.test if isinstance(self.test, DeviceSplit) else next(parts_on_device(self.test, self.mesh))[1]
         evaluation = evaluate_members.lower(self.model, self.reconstruction, states, some, keys, np.int32(0), **static)
         analyses = [lowered.compile().memory_analysis() for lowered in (epoch, evaluation)]
         working = max(analysis.temp_size_in_bytes for analysis in analyses if analysis is not None)
         state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states)) // self.mesh.shape[MEMBER]
         return MemberBytes(state, working)
+
+    def _trace(self, members_each: int, chunk: int) -> jax.stages.Traced:
+        """The program of an epoch, or of a chunk of its steps, of so many members on each row of devices."""
+        states, keys = self._abstract(members_each)
+        static = {"chunk": chunk, "mesh": self.mesh}
+        if isinstance(self.train, DeviceSplit):
+            return train_members.trace(self.train_step, states, self.train, keys, batch_size=self.batch_size, **static)
+        batches = abstract_batches(self.train, len(keys), self.batch_size, self.mesh)
+        return train_chunk.trace(self.train_step, states, batches, keys, np.int32(0), **static)
 
     @property
     def _members_each(self) -> int:
@@ -244,10 +252,10 @@ class Sweep:
 
     def _abstract(self, members_each: int) -> tuple[TrainState, Array]:
         """Shapes of the states and keys of so many members on each row of devices."""
-        count, sharding = members_each * self.mesh.shape[MEMBER], NamedSharding(self.mesh, BY_MEMBER)
+        count = members_each * self.mesh.shape[MEMBER]
 
         def shape(x: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype, sharding=sharding)
+            return abstract((count, *x.shape[1:]), x.dtype, self.mesh, BY_MEMBER)
 
         return jax.tree.map(shape, (self.abstract_state(), self.train_keys))
 
@@ -268,7 +276,9 @@ def fit(
     >>> progress = fit(Sweep(Config(), load("digits"), grid(beta=(1, 4))), epochs=2)
     >>> progress.history[-1]["loss"]
     """
-    progress = replace(start, state=padded(start.state, sweep.mesh)) if start else sweep.start()
+    progress = sweep.start() if start is None else replace(start, state=padded(start.state, sweep.mesh))
+    if start is not None and progress.state is not start.state:
+        jax.tree.map(lambda x: x.delete(), start.state)
     while progress.epoch < epochs and to_host(progress.state.alive).any():
         progress = sweep.epoch(progress)
         if on_epoch is not None:

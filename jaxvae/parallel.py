@@ -1,4 +1,4 @@
-"""How work lies over devices: all of the layout is in this file.
+"""How work lies over devices: the layout is in this file, and what others need to know of it.
 
 Devices form a mesh of `member` rows and `data` columns. Members need nothing of each other, so they are spread over
 rows first, with copies of the last one where they do not divide; what devices remain split every batch by columns, and
@@ -34,8 +34,7 @@ def choose_devices(count: int | None = None) -> list[Device]:
         ConfigError: there are fewer, or some processes would have more than others.
     """
     devices, processes = jax.devices(), jax.process_count()
-    if count is None:
-        return devices
+    count = len(devices) if count is None else count
     if count > len(devices):
         raise ConfigError(f"devices is {count}, but {jax.default_backend()} has {len(devices)}")
     of_each = [[d for d in devices if d.process_index == process] for process in range(processes)]
@@ -52,6 +51,24 @@ def make_mesh(members: int, devices: Sequence[Device]) -> Mesh:
     count = len(devices)
     rows = max(n for n in range(1, count + 1) if count % n == 0 and -(-members // n) * n < 2 * members)
     return Mesh(np.array(devices).reshape(rows, -1), (MEMBER, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def connect(mesh: Mesh) -> None:
+    """Let the processes of a mesh make the connections that its programs need, while all of them are here.
+
+    Gloo makes those of a group of devices when they first exchange something, and waits for 30 seconds then, which one
+    process may need longer than another to compile an epoch.
+    """
+    if len({device.process_index for device in mesh.devices.flat}) == 1:
+        return
+    multihost_utils.sync_global_devices("mesh")
+
+    def sums(x: Array) -> Array:
+        return lax.psum(lax.psum(x, MEMBER) + lax.psum(x, DATA), (MEMBER, DATA))
+
+    one = from_host((mesh.size,), lambda _: np.ones(1, np.float32), mesh, P((MEMBER, DATA)))
+    summed = jax.shard_map(sums, mesh=mesh, in_specs=P((MEMBER, DATA)), out_specs=P())
+    jax.block_until_ready(jax.jit(summed)(one))
 
 
 def data_axis(mesh: Mesh) -> str | None:
@@ -82,6 +99,11 @@ def to_host(tree: Any) -> Any:
 def from_host(shape: tuple[int, ...], values: Callable[[Any], Any], mesh: Mesh, spec: P) -> Array:
     """An array of which each device gets `values` of its own slices; a process is asked for those of its devices."""
     return jax.make_array_from_callback(shape, NamedSharding(mesh, spec), values)
+
+
+def abstract(shape: tuple[int, ...], dtype: Any, mesh: Mesh, spec: P) -> jax.ShapeDtypeStruct:
+    """What such an array is, without one."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
 
 
 def free_bytes(mesh: Mesh) -> float | None:
@@ -152,9 +174,14 @@ def resized(count: int, sharding: NamedSharding) -> Callable[[Any], Any]:
 # None stands for a program without devices.
 
 
-def whole_columns(x: Array, count: int) -> Array:
-    """[S, B, ...] with B filled up with zeros to a multiple of `count`."""
-    return jnp.pad(x, [(0, 0), (0, -x.shape[1] % count)] + [(0, 0)] * (x.ndim - 2))
+def width(size: int, columns: int) -> int:
+    """`size` examples filled up to a whole number for each column."""
+    return -(-size // columns) * columns
+
+
+def whole_columns(x: Array, columns: int) -> Array:
+    """[S, B, ...] with B filled up with zeros to its `width`."""
+    return jnp.pad(x, [(0, 0), (0, width(x.shape[1], columns) - x.shape[1])] + [(0, 0)] * (x.ndim - 2))
 
 
 def my_columns(x: Array, axis: str | None) -> Array:
@@ -182,7 +209,11 @@ def own_copy(tree: Any, axis: str | None) -> Any:
 
     Without, `shard_map` would add up the gradients of all devices itself, and `sum_over` once more.
     """
-    return tree if axis is None else lax.pcast(tree, axis, to="varying")
+
+    def own(x: Array) -> Array:
+        return x if axis is None or axis in jax.typeof(x).vma else lax.pcast(x, axis, to="varying")
+
+    return jax.tree.map(own, tree)
 
 
 def sum_over(tree: Any, axis: str | None) -> Any:

@@ -21,27 +21,33 @@ from jaxvae.errors import ConfigError, JaxvaeError, LostProcessError, first_line
 from jaxvae.flags import ComputeFlags
 
 MEETING = 120
-"""Seconds that processes wait for each other at the start."""
-HEARTBEAT = 30
-"""Seconds without a sign of life after which a process is lost; one that ends is seen at once."""
+"""Seconds that processes wait for each other at the start; then JAX ends them, by SIGABRT."""
+HEARTBEAT = 20
+"""Seconds without a sign of life after which a process is lost, seen within half as many more; an end at once."""
 FAREWELL = 3600
 """Seconds that processes wait for the writer's report at the end."""
 LAST_WORDS = 2
 """Seconds that process 0 leaves later than others after an error."""
 SIGNS_OF_LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Barrier failed", "coordination service")
 """One of these is in the error of what waits for another process in vain."""
+_met = False
+"""Whether this process has met others; JAX calls a connection initialized that never came about."""
 
 
 def join(flags: ComputeFlags) -> None:
     """Meet the other processes, once, before anything is computed; without a coordinator this process is alone.
 
     Raises:
-        ConfigError: they do not meet, or there is no cluster, or no coordinator where the devices are of several.
+        ConfigError: there is no cluster, or no coordinator where the devices are of several.
     """
+    global _met
     coordinator = flags.coordinator
-    if coordinator is None and not jax.distributed.is_initialized() and jax.process_count() > 1:
-        raise ConfigError(f"there are {jax.process_count()} processes; give --coordinator auto to each")
-    if coordinator is None or jax.distributed.is_initialized():
+    if jax.distributed.is_initialized():
+        _met = True
+        return
+    if coordinator is None:
+        if jax.process_count() > 1:
+            raise ConfigError(f"there are {jax.process_count()} processes; give --coordinator auto to each")
         return
     try:
         jax.distributed.initialize(
@@ -54,6 +60,8 @@ def join(flags: ComputeFlags) -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"coordinator is {coordinator}: {first_line(error)}") from error
+    _met = True
+    multihost_utils.sync_global_devices("met")  # Gloo gives the first exchange of a group 30 seconds
 
 
 def is_writer() -> bool:
@@ -80,6 +88,18 @@ def from_writer(decide: Callable[[], Any]) -> Any:
     return answer["value"]
 
 
+def agree(ours: dict[str, Any]) -> None:
+    """Refuse to go on with processes whose settings, JSON values, are others than this one's.
+
+    Raises:
+        ConfigError: this process differs from process 0.
+    """
+    ours = json.loads(json.dumps(ours))
+    theirs = from_writer(lambda: ours)
+    if differing := [name for name, value in ours.items() if value != theirs[name]]:
+        raise ConfigError(f"process {jax.process_index()} has another {', '.join(differing)} than process 0")
+
+
 @contextmanager
 def together(advice: str) -> Iterator[None]:
     """What fails between processes is a `LostProcessError`: one is gone, and this one cannot go on alone.
@@ -90,9 +110,14 @@ def together(advice: str) -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        if not (several() and any(sign in str(error) for sign in SIGNS_OF_LOSS)):
+        if not is_loss(error):
             raise
         raise LostProcessError(f"another process was lost ({first_line(error)}); {advice}") from error
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether `error` says that another process is gone."""
+    return several() and any(sign in str(error) for sign in SIGNS_OF_LOSS)
 
 
 def leave(code: int) -> None:
@@ -109,4 +134,4 @@ def leave(code: int) -> None:
 
 def several() -> bool:
     """Whether this process is one of several."""
-    return jax.distributed.is_initialized() and jax.process_count() > 1
+    return _met and jax.process_count() > 1

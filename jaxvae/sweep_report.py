@@ -103,10 +103,16 @@ def parameter_count(params: dict) -> int:
 
 
 def layer_counts(params: dict) -> dict[str, int]:
-    """Layer -> how many parameters it has in one member, kernel and bias; `params` has a leading axis [K]."""
+    """Layer -> how many parameters it has in one member, kernel and bias; `params` has a leading axis [K].
+
+    The two heads of a posterior are one product, and two layers in a document's table.
+    """
     counts = Counter()
     for path, x in jax.tree_util.tree_leaves_with_path(params):
-        counts[jax.tree_util.keystr(path[:-1], simple=True, separator="/")] += x[0].size
+        name = jax.tree_util.keystr(path[:-1], simple=True, separator="/")
+        parts = ("mean", "logvar") if name == "heads" else (name,)
+        for part in parts:
+            counts[part] += x[0].size // len(parts)
     return dict(counts)
 
 

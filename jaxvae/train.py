@@ -73,7 +73,7 @@ def make_train_step(
         def add(total: tuple[dict, Terms], one_part: tuple[Batch, Array]) -> tuple[tuple[dict, Terms], None]:
             return jax.tree.map(jnp.add, total, gradient(params, *one_part, hparams)), None
 
-        nothing = Terms(*(jnp.zeros(()) for _ in Terms._fields))
+        nothing = own_copy(Terms(*(jnp.zeros(()) for _ in Terms._fields)), axis_name)
         return lax.scan(add, (jax.tree.map(jnp.zeros_like, params), nothing), parts)[0]
 
     def train_step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Terms]:

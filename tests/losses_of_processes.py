@@ -15,6 +15,7 @@ from jaxvae.sweep import grid
 
 CASES = {
     "mlp": ("mlp", grid(), "device"),
+    "fed_mlp": ("mlp", grid(), "host"),
     "three_fed_mlps": ("mlp", grid(beta=(1.0, 2.0, 4.0)), "host"),
     "two_convs": ("conv", grid(seeds=(0, 1)), "device"),
 }

@@ -38,13 +38,23 @@ def test_chunks_of_any_length_have_the_losses_of_data_on_the_device(tiny, monkey
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
-def test_members_and_devices_get_their_own_batches(tiny, monkeypatch, devices):
+def test_members_get_their_own_batches(tiny, monkeypatch, devices):
     members = grid(beta=(1.0, 4.0), seeds=(0, 1, 2))
-    monkeypatch.setattr(feeding, "CHUNK_BYTES", 2 * 6 * 24 * IMAGE)
+    monkeypatch.setattr(feeding, "CHUNK_BYTES", 2 * 6 * 23 * IMAGE)
     fed = losses(sweep_of(tiny, "host", members=members, devices=devices), 2)
     resident = losses(sweep_of(tiny, "device", members=members), 2)
     assert fed.shape == (6, 10)
     np.testing.assert_allclose(fed, resident, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "devices"), [(3, 8), *(pytest.param(1, n, marks=pytest.mark.slow) for n in (2, 8))])
+def test_the_columns_of_a_batch_are_fed_to_their_devices(tiny, monkeypatch, count, devices):
+    """Batches of 23 and the last of 8, filled up with nothing for two or eight columns; in chunks of two steps."""
+    members = grid(seeds=range(count))
+    monkeypatch.setattr(feeding, "CHUNK_BYTES", 2 * count * 24 * IMAGE)
+    fed = sweep_of(tiny, "host", members=members, devices=devices)
+    assert fed.mesh.shape["data"] > 1
+    np.testing.assert_allclose(losses(fed, 2), losses(sweep_of(tiny, "device", members=members), 2), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -131,13 +131,14 @@ def test_a_gradient_that_is_added_up_twice_would_be_seen(count, monkeypatch):
     expected, terms = jax.jit(make_train_step(MODEL, bernoulli))(state, batch, key)
     mesh = make_mesh(1, jax.devices()[:count])
 
-    def found(check):
-        step = make_train_step.__wrapped__(MODEL, bernoulli, axis_name="data")
+    def found(check, part=None):
+        step = make_train_step.__wrapped__(MODEL, bernoulli, part=part, axis_name="data")
         specs = {"in_specs": (P(), P("data"), P()), "out_specs": P()}
         return jax.jit(jax.shard_map(step, mesh=mesh, check_vma=check, **specs))(state, batch, key)
 
     for check in (False, True):
-        assert largest_difference(gradient(found(check)[0]), gradient(expected)) < 1e-6
+        for part in (None, 3):
+            assert largest_difference(gradient(found(check, part)[0]), gradient(expected)) < 1e-6
     monkeypatch.setattr(train, "own_copy", lambda tree, axis: tree)
     wrong, wrong_terms = found(True)
     assert largest_difference(gradient(wrong), gradient(expected)) > 0.9 * (count - 1)

@@ -2,13 +2,15 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.device_counts import finish, launch
+from experiments.device_counts import finish, free_port, launch
 from experiments.device_counts import metrics as rows
 from jaxvae.errors import ConfigError
 from jaxvae.flags import ComputeFlags
@@ -57,6 +59,7 @@ def close(found, expected):
         pytest.param("three_fed_mlps", 2, 2, marks=pytest.mark.slow),
         pytest.param("mlp", 4, 1, marks=pytest.mark.slow),
         pytest.param("mlp", 2, 4, marks=pytest.mark.slow),
+        pytest.param("fed_mlp", 2, 2, marks=pytest.mark.slow),
         pytest.param("two_convs", 2, 2, marks=pytest.mark.slow),
     ],
 )
@@ -99,7 +102,7 @@ def test_what_the_writer_refuses_all_refuse(start, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lost", "how"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)])
+@pytest.mark.parametrize(("lost", "how"), [(at, how) for how in (signal.SIGKILL, signal.SIGSTOP) for at in (0, 1)])
 def test_the_others_end_when_one_is_lost_and_the_run_goes_on_from_its_checkpoint(start, tmp_path, lost, how):
     out = tmp_path / "run"
     processes = start([*SWEEP, "--epochs", "100000", "--checkpoint-every", "1", "--out", str(out)], 2)
@@ -124,6 +127,23 @@ def test_the_others_end_when_one_is_lost_and_the_run_goes_on_from_its_checkpoint
     ((code, _, stderr),) = outcomes(start([*SWEEP[:2], "--resume", str(out), "--epochs", str(last + 2)], 1))
     assert code == 0, stderr
     assert int(rows(out)[-1]["epoch"]) == last + 2
+
+
+ALONE = """
+import runpy, sys
+from jaxvae import processes
+processes.MEETING = 1
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("process", ["0", "1"])
+def test_where_the_others_do_not_come_jax_ends_the_process(process):
+    where = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2", "--process-id", process]
+    command = [sys.executable, "-c", ALONE, *SWEEP[1:], *where]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert found.returncode == -signal.SIGABRT
+    assert "DEADLINE_EXCEEDED" in found.stderr
 
 
 def test_without_a_coordinator_a_process_is_alone():
