@@ -209,11 +209,7 @@ def own_copy(tree: Any, axis: str | None) -> Any:
 
     Without, `shard_map` would add up the gradients of all devices itself, and `sum_over` once more.
     """
-
-    def own(x: Array) -> Array:
-        return x if axis is None or axis in jax.typeof(x).vma else lax.pcast(x, axis, to="varying")
-
-    return jax.tree.map(own, tree)
+    return tree if axis is None else lax.pcast(tree, axis, to="varying")
 
 
 def sum_over(tree: Any, axis: str | None) -> Any:
