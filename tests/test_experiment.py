@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from experiments.beta_sweep import BetaSweep, run
-from jaxvae import cli, experiment, latent
+from jaxvae import cli, latent, processes
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.errors import ConfigError
-from jaxvae.experiment import agree, begin
+from jaxvae.experiment import begin, what_must_agree
 from jaxvae.fit import Sweep
 from jaxvae.flags import DataFlags, RunFlags
+from jaxvae.processes import agree
 
 REAL_DATA_DIR = os.environ.get("JAXVAE_DATA_DIR")
 QUICK = ("--architecture", "dense", "--limit", "96", "--batch-size", "32")
@@ -227,11 +228,12 @@ def test_refused_in_one_line(tmp_path, capsys, flags, code, message):
 
 def test_a_process_with_other_settings_is_refused(tmp_path, monkeypatch):
     this = begin("x", BetaSweep(data=DataFlags("digits", limit=50), run=RunFlags(out=tmp_path / "run")))
-    agree(this)
+    ours = what_must_agree(this)
+    agree(ours)
     for name, value in (("limit", 60), ("betas", [1.0]), ("version", ["0", "0"])):
-        monkeypatch.setattr(experiment, "from_writer", lambda decide, at=(name, value): {**decide(), at[0]: at[1]})
+        monkeypatch.setattr(processes, "from_writer", lambda decide, at=(name, value): {**decide(), at[0]: at[1]})
         with pytest.raises(ConfigError, match=f"process 0 has another {name} than process 0"):
-            agree(this)
+            agree(ours)
 
 
 def test_a_typo_is_answered_with_the_flag(capsys):
