@@ -121,7 +121,9 @@ class Sweep:
     @cached_property
     def chunk(self) -> int:
         """How many members a device runs side by side; asks the compiler on an accelerator."""
-        return member_chunk(self.member_axis, self._members_each, self._member_bytes, partial(free_bytes, self.mesh))
+        count, each = len(self.members), self._members_each
+        held = each + place(self.mesh, count).shard_shape((count,))[0]  # with the epoch's result, or what is saved
+        return member_chunk(self.member_axis, each, held, self._member_bytes, partial(free_bytes, self.mesh))
 
     def start(self) -> Progress:
         """Fresh members, before the first epoch."""

@@ -189,8 +189,8 @@ def my_columns(x: Array, axis: str | None) -> Array:
     if axis is None:
         return x
     filled = whole_columns(x, lax.axis_size(axis))
-    width = filled.shape[1] // lax.axis_size(axis)
-    return lax.dynamic_slice_in_dim(filled, lax.axis_index(axis) * width, width, axis=1)
+    own = filled.shape[1] // lax.axis_size(axis)
+    return lax.dynamic_slice_in_dim(filled, lax.axis_index(axis) * own, own, axis=1)
 
 
 def all_columns(x: Array, size: int, axis: str | None) -> Array:

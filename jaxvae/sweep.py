@@ -98,13 +98,14 @@ class MemberBytes(NamedTuple):
 def member_chunk(
     axis: MemberAxis,
     count: int,
+    held: int,
     member_bytes: Callable[[], MemberBytes],
     free_bytes: Callable[[], float | None],
 ) -> int:
-    """How many of `count` members run side by side: 1 for a scan, else as many as fit the device's free memory.
+    """How many of a device's `count` members run side by side: 1 for a scan, else as many as fit its free memory.
 
-    All states are held twice, as the epoch's input and its output, and each member of a chunk needs its working memory
-    and its state once more. Chunks are made equal, as an odd one at the end would be compiled on its own.
+    The device holds `held` states throughout, and each member of a chunk needs its working memory and its state once
+    more. Chunks are made equal, as an odd one at the end would be compiled on its own.
     Neither is asked for a scan, and `member_bytes` only where the device reports its memory.
 
     Raises:
@@ -116,7 +117,7 @@ def member_chunk(
     if free is None:
         return count
     needed = member_bytes()
-    fitting = int((0.8 * free - 2 * count * needed.state) // (needed.working + needed.state))
+    fitting = int((0.8 * free - held * needed.state) // (needed.working + needed.state))
     if fitting < 1:
         raise ConfigError(f"{count} members do not fit the device's memory; train fewer at a time")
     chunks = -(-count // fitting)

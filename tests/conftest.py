@@ -1,8 +1,11 @@
 """Strict mode for every test: no implicit rank or dtype promotion; pyproject makes warnings errors."""
 
+import atexit
 import gzip
 import os
+import shutil
 import struct
+import tempfile
 from functools import wraps
 
 import dm_pix
@@ -11,12 +14,19 @@ import numpy as np
 import optax.tree
 import pytest
 
-from jaxvae import cli
 from jaxvae.data import Dataset, Split
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before the first array; set it to run the tests elsewhere
 if os.environ["JAX_PLATFORMS"] == "cpu":
     jax.config.update("jax_num_cpu_devices", 8)  # so that every test runs on several devices
+if "PYTEST_XDIST_WORKER" not in os.environ:  # what workers and commands compile they share, and leave nothing behind
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxvae-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -34,14 +44,6 @@ def let_off(function):
 
 optax.tree.bias_correction = let_off(optax.tree.bias_correction)  # decay ** count
 dm_pix.ssim = let_off(dm_pix.ssim)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def no_compilation_cache():
-    """Commands run in process compile anew, and leave the user's cache alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "use_compilation_cache", lambda: None)
-        yield
 
 
 @pytest.fixture
