@@ -25,6 +25,7 @@ ADAM = optax.scale_by_adam(B1, B2, EPS)
 """Adam's moments with PyTorch's defaults; the step multiplies `adam_direction` by `-hparams.learning_rate`."""
 
 
+@partial(jax.jit, static_argnames=("model", "image_shape"))
 def init_state(model: VAE, image_shape: tuple[int, int, int], key: Array, hparams: Hparams) -> TrainState:
     """Parameters drawn with `key`, a fresh optimizer, step 0."""
     params_key, sample_key = jax.random.split(key)

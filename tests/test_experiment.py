@@ -26,7 +26,9 @@ FIGURES = {
 
 
 def sweep(*flags) -> int:
-    return cli.main("beta_sweep", BetaSweep, run, [str(flag) for flag in flags])
+    """The command on two devices, if not on more."""
+    devices = () if "--devices" in flags else ("--devices", 2)
+    return cli.main("beta_sweep", BetaSweep, run, [str(flag) for flag in (*flags, *devices)])
 
 
 def read(folder, name):
@@ -51,7 +53,8 @@ def check_folder(folder, *, members, epochs, figures):
 
 def test_digits(tmp_path, capsys):
     folder = tmp_path / "run"
-    assert sweep(*QUICK, "--dataset", "digits", "--epochs", 2, "--betas", 1, 4, "--seeds", 0, 1, "--out", folder) == 0
+    flags = (*QUICK, "--dataset", "digits", "--epochs", 2, "--betas", 1, 4, "--seeds", 0, 1)
+    assert sweep(*flags, "--devices", 8, "--out", folder) == 0
     summary = check_folder(folder, members=4, epochs=2, figures=FIGURES)
     assert summary["dataset"]["name"] == "digits"
     assert summary["members"][0]["steps"] == 6

@@ -9,7 +9,7 @@ from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 
 SHAPE = (4, 4, 1)
 MODEL = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=2)
-PARAMS = MODEL.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
+PARAMS = jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
 
 
 def logits(z):
@@ -43,7 +43,8 @@ def test_latent_plane_has_z1_to_the_right_and_z2_down_the_rows():
 
 
 CONDITIONAL = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=2, num_classes=3)
-CONDITIONAL_PARAMS = CONDITIONAL.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1), jnp.array(0))["params"]
+LABELLED = jnp.zeros(SHAPE), jax.random.key(1), jnp.array(0)
+CONDITIONAL_PARAMS = jax.jit(CONDITIONAL.init)(jax.random.key(0), *LABELLED)["params"]
 
 
 def test_generate_classes_has_a_row_per_label_and_a_column_per_latent():

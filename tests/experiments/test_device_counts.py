@@ -2,13 +2,12 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 
 from experiments import device_counts
 from experiments.device_counts import PROMISE, DeviceCounts, command, difference, run
+from jaxvae import cli
 from jaxvae.errors import ConfigError, JaxvaeError
 
 
@@ -71,12 +70,11 @@ def test_the_promise(tmp_path, losses_are, capsys):
 
 
 @pytest.mark.slow
-def test_from_the_command_line(tmp_path):
+def test_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """One device and two processes of two, as commands; the other layouts differ in their numbers."""
+    monkeypatch.setattr(device_counts, "LAYOUTS", ((1, 1), (2, 2)))
     flags = ["--dataset", "digits", "--steps", "2", "--batch-size", "16", "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.device_counts", *flags], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(" yes |") == 5
+    assert cli.main("device_counts", DeviceCounts, run, flags) == 0
+    assert capsys.readouterr().out.count(" yes |") == 2
     (environment,) = json.loads((tmp_path / "run" / "2x2" / "config.json").read_text())["environments"]
     assert environment["device_count"] == 4

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from experiments.speed.__main__ import MODELS, Speed, study_of
+from experiments.speed.__main__ import MODELS, Speed, run, study_of
 from experiments.speed.contestants import Contestant, Task
 from jaxvae.errors import ConfigError, DataError
 from jaxvae.flags import DataFlags
@@ -43,8 +43,8 @@ def test_a_study_has_one_member_and_a_batch_that_its_data_fills(model):
 
 
 @pytest.mark.slow
-def test_every_part_from_the_command_line(tmp_path):
-    parts = ["costs", "members", "devices", "variants", "profile"] + ["training"] * bool(find_spec("torch"))
+def test_parts_from_the_command_line(tmp_path):
+    parts = ["costs", "members", "variants", "profile"] + ["training"] * bool(find_spec("torch"))
     flags = ["--models", "A", "--epochs", "1", "--members", "1", "2", "--dataset", "digits", "--limit", "64"]
     command = [sys.executable, "-m", "experiments.speed", *flags, "--parts", *parts, "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
@@ -55,5 +55,15 @@ def test_every_part_from_the_command_line(tmp_path):
     assert recorded["dataset"].keys() == {"name", "train", "test", "sha256"}
     assert recorded["dataset"]["train"] == 64
     assert ("speed.png" in names) == ("training" in parts)
-    assert "| A | 8 | 4 | mesh |" in (tmp_path / "out" / "devices.md").read_text()
     assert "| A | 2 |" in (tmp_path / "out" / "members.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_part_of_several_devices(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.speed.devices.COUNTS", (1, 2))  # the process that measures is given the largest
+    data = DataFlags(dataset="digits", limit=64)
+    run(Speed(models=("A",), parts=("devices",), data=data, out=tmp_path / "out"))
+    table = (tmp_path / "out" / "devices.md").read_text()
+    ways = {tuple(line.strip("| ").split(" | ")[1:4]) for line in table.splitlines() if line.startswith("| A |")}
+    one = {("1", count, how) for count in "12" for how in ("mesh", "pmap")} | {("1", "1", "mesh, data on the host")}
+    assert ways == one | {("8", "1", "mesh"), ("8", "2", "mesh")}
