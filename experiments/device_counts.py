@@ -94,7 +94,8 @@ def run(flags: DeviceCounts) -> None:
 
 COMPARED = (("train", "loss"), ("test", "loss"), ("test", "mse"))
 NOTES = f"""Largest relative differences from one device, over all members and steps; each training loss is of one step.
-Kept: the training losses are within {PROMISE:g}. Seconds are of whole commands, which compile anew.
+Kept: the training losses are within {PROMISE:g}. Seconds are of whole commands, which take from the
+cache what was compiled before.
 """
 
 

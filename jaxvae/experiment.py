@@ -73,6 +73,7 @@ def run_joined(
 ) -> Path:
     """`run`, where the processes have met."""
     devices = choose_devices(flags.compute.devices)
+    agree({"resume": flags.run.resume is not None, "version": [jaxvae.__version__, jax.__version__]})
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
     agree(what_must_agree(this))
     sweep = make_sweep(this, devices)
@@ -113,7 +114,7 @@ def make_sweep(this: Run, devices: Sequence[Device] | None = None) -> Sweep:
 
 
 def what_must_agree(this: Run) -> dict[str, Any]:
-    """What all processes of a run must have the same of."""
+    """What all processes of a run must have the same of, beside its beginning and their versions."""
     settings = to_json(this.flags)
     return {
         **settings["sweep"],
@@ -122,8 +123,6 @@ def what_must_agree(this: Run) -> dict[str, Any]:
         **{name: settings["compute"][name] for name in ("devices", "data_on", "num_processes")},
         "checksum of the data": runs.dataset_record(this.dataset)["sha256"],
         "folder": str(this.folder.absolute()),
-        "resume": bool(this.environments),
-        "version": [jaxvae.__version__, jax.__version__],
     }
 
 

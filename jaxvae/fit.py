@@ -103,6 +103,7 @@ class Sweep:
         self.train, self.test = (
             replicate(split, self.mesh) if on_device else split for split in (dataset.train, dataset.test)
         )
+        self._free_bytes = free_bytes(self.mesh)  # before there are states, fresh ones or restored
         self.image_shape = cast(tuple[int, int, int], self.train.image.shape[1:])
         self.model = build_model(config, self.image_shape, dataset.num_classes)
         self.reconstruction = RECONSTRUCTIONS[config.reconstruction]
@@ -123,7 +124,7 @@ class Sweep:
         """How many members a device runs side by side; asks the compiler on an accelerator."""
         count, each = len(self.members), self._members_each
         held = each + place(self.mesh, count).shard_shape((count,))[0]  # with the epoch's result, or what is saved
-        return member_chunk(self.member_axis, each, held, self._member_bytes, partial(free_bytes, self.mesh))
+        return member_chunk(self.member_axis, each, held, self._member_bytes, self._free_bytes)
 
     def start(self) -> Progress:
         """Fresh members, before the first epoch."""

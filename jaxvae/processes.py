@@ -65,7 +65,7 @@ def join(flags: ComputeFlags) -> None:
 
 
 def is_writer() -> bool:
-    """Whether this process writes files, and speaks."""
+    """Whether this process, which has called `join`, writes files, and speaks."""
     return not several() or jax.process_index() == 0
 
 
@@ -96,7 +96,7 @@ def agree(ours: dict[str, Any]) -> None:
     """
     ours = json.loads(json.dumps(ours))
     theirs = from_writer(lambda: ours)
-    if differing := [name for name, value in ours.items() if value != theirs[name]]:
+    if differing := [name for name, value in ours.items() if value != theirs.get(name)]:
         raise ConfigError(f"process {jax.process_index()} has another {', '.join(differing)} than process 0")
 
 

@@ -100,24 +100,23 @@ def member_chunk(
     count: int,
     held: int,
     member_bytes: Callable[[], MemberBytes],
-    free_bytes: Callable[[], float | None],
+    free_bytes: float | None,
 ) -> int:
     """How many of a device's `count` members run side by side: 1 for a scan, else as many as fit its free memory.
 
-    The device holds `held` states throughout, and each member of a chunk needs its working memory and its state once
-    more. Chunks are made equal, as an odd one at the end would be compiled on its own.
-    Neither is asked for a scan, and `member_bytes` only where the device reports its memory.
+    There must be room for `held` states, and each member of a chunk needs its working memory and its state once more.
+    Chunks are made equal, as an odd one at the end would be compiled on its own. `free_bytes`, None where the device
+    does not say, is what is free before there are states; `member_bytes` is asked only where it decides.
 
     Raises:
         ConfigError: the states alone do not fit.
     """
     if axis == "scan" or (axis == "auto" and jax.default_backend() == "cpu"):
         return 1
-    free = free_bytes()
-    if free is None:
+    if free_bytes is None:
         return count
     needed = member_bytes()
-    fitting = int((0.8 * free - held * needed.state) // (needed.working + needed.state))
+    fitting = int((0.8 * free_bytes - held * needed.state) // (needed.working + needed.state))
     if fitting < 1:
         raise ConfigError(f"{count} members do not fit the device's memory; train fewer at a time")
     chunks = -(-count // fitting)

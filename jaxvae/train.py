@@ -49,7 +49,7 @@ def make_train_step(
     same numbers to rounding, from intermediate results small enough for a CPU's caches. See `default_part`.
 
     With `axis_name`, an axis of `pmap` or `shard_map`, a batch is a device's own part of the step's examples, and state
-    and key are the same on all devices: so are the new state and the terms, of all examples.
+    and key are the same on all devices, `P()` under `shard_map`: so are the new state and the terms, of all examples.
     """
 
     def weighted_terms(params: dict, batch: Batch, keys: Array, hparams: Hparams) -> tuple[Array, Terms]:

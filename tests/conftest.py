@@ -19,7 +19,7 @@ from jaxvae.data import Dataset, Split
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before the first array; set it to run the tests elsewhere
 if os.environ["JAX_PLATFORMS"] == "cpu":
     jax.config.update("jax_num_cpu_devices", 8)  # so that every test runs on several devices
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # for workers, and the commands that tests start; gone afterwards
+if "PYTEST_XDIST_WORKER" not in os.environ:  # for workers, and the commands that tests start; gone afterwards
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxvae-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

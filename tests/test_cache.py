@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from jaxvae.cache import cache_dir
@@ -17,3 +20,16 @@ def test_ignores_unset_empty_and_relative_xdg_cache_home(monkeypatch, tmp_path):
         assert cache_dir() == expected
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_dir() == expected
+
+
+def test_a_command_keeps_what_it_compiles(tmp_path):
+    code = """
+import jax
+from jaxvae import cli
+cli.use_compilation_cache()
+jax.jit(lambda x: x + 1)(1.0)
+"""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment = {**others, "XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": os.environ["JAX_PLATFORMS"]}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list((tmp_path / "jaxvae" / "xla").iterdir())

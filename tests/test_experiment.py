@@ -12,7 +12,7 @@ from experiments.beta_sweep import BetaSweep, run
 from jaxvae import cli, latent, processes
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.errors import ConfigError
-from jaxvae.experiment import begin, what_must_agree
+from jaxvae.experiment import begin, run_joined, what_must_agree
 from jaxvae.fit import Sweep
 from jaxvae.flags import DataFlags, RunFlags
 from jaxvae.processes import agree
@@ -233,10 +233,23 @@ def test_a_process_with_other_settings_is_refused(tmp_path, monkeypatch):
     this = begin("x", BetaSweep(data=DataFlags("digits", limit=50), run=RunFlags(out=tmp_path / "run")))
     ours = what_must_agree(this)
     agree(ours)
-    for name, value in (("limit", 60), ("betas", [1.0]), ("version", ["0", "0"])):
+    for name, value in (("limit", 60), ("betas", [1.0]), ("folder", "elsewhere")):
         monkeypatch.setattr(processes, "from_writer", lambda decide, at=(name, value): {**decide(), at[0]: at[1]})
         with pytest.raises(ConfigError, match=f"process 0 has another {name} than process 0"):
             agree(ours)
+
+
+@pytest.mark.parametrize(("name", "value"), [("resume", True), ("version", ["0", "0"])])
+def test_a_process_that_begins_otherwise_is_refused_before_it_begins(tmp_path, monkeypatch, name, value):
+    def from_writer(decide):
+        found = decide()
+        return {**found, name: value} if name in found else {}
+
+    monkeypatch.setattr(processes, "from_writer", from_writer)
+    flags = BetaSweep(data=DataFlags("digits", limit=50), run=RunFlags(out=tmp_path / "run"))
+    with pytest.raises(ConfigError, match=f"process 0 has another {name} than process 0"):
+        run_joined("beta_sweep", flags, None, lambda flags: {})
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_typo_is_answered_with_the_flag(capsys):

@@ -15,7 +15,7 @@ from jaxvae.errors import ConfigError
 from jaxvae.fit import Sweep, build_model, fit
 from jaxvae.losses import bernoulli
 from jaxvae.parallel import choose_devices, everywhere, free_bytes, make_mesh, padded, unpadded
-from jaxvae.sweep import grid
+from jaxvae.sweep import MemberBytes, grid
 from jaxvae.train import init_state, make_train_step
 from jaxvae.types import Batch, Hparams
 
@@ -57,8 +57,9 @@ def test_an_epoch_takes_over_the_state_on_any_mesh(tiny, members, devices):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(start))
 
 
-@pytest.mark.parametrize(("members", "devices", "held"), [(6, 1, 12), (8, 8, 2), (3, 8, 4), (5, 4, 7)])
+@pytest.mark.parametrize(("members", "devices", "held"), [(3, 8, 4), (5, 4, 7)])
 def test_the_states_that_a_device_holds_at_a_checkpoint_are_counted(tiny, monkeypatch, members, devices, held):
+    """Its own, with a copy of the last, and those of all members, which rows do not divide."""
     counted = []
     monkeypatch.setattr("jaxvae.fit.member_chunk", lambda axis, count, held, *_: counted.append(held) or 1)
     sweep = sweep_on(devices, tiny, members=grid(beta=range(1, 1 + members)))
@@ -67,6 +68,15 @@ def test_the_states_that_a_device_holds_at_a_checkpoint_are_counted(tiny, monkey
     assert counted == [held]
     on_a_device = sum(len(each.alive.addressable_shards[0].data) for each in (state, saved))
     assert on_a_device == held
+
+
+def test_a_restored_state_is_not_taken_for_another_s(tiny, monkeypatch):
+    free = [1000.0]
+    monkeypatch.setattr("jaxvae.fit.free_bytes", lambda mesh: free[0])
+    monkeypatch.setattr(Sweep, "_member_bytes", lambda self: MemberBytes(state=100, working=100))
+    sweep = sweep_on(1, tiny, config=Config("mlp", latent_dim=3, member_axis="vmap"), members=grid(beta=(1.0, 2.0)))
+    free[0] = 800.0  # with two states there
+    assert sweep.chunk == 2
 
 
 @pytest.mark.parametrize("members", [1, 3, 4, 5])

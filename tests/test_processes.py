@@ -26,8 +26,18 @@ SWEEP = [
 
 @pytest.fixture
 def start():
-    """`count` processes of `devices` devices each, from the repository's root."""
-    return lambda arguments, count, devices=1: launch(arguments, count, devices, ROOT)
+    """`count` processes of `devices` devices each, from the repository's root; none of them outlives the test."""
+    started = []
+
+    def begin(arguments, count, devices=1):
+        processes = launch(arguments, count, devices, ROOT)
+        started.extend(processes)
+        return processes
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def outcomes(processes):

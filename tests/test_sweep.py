@@ -80,7 +80,7 @@ def test_member_chunk_where_the_device_reports_no_memory(axis, expected):
         raise AssertionError("there is no limit to keep")
 
     assert jax.default_backend() == "cpu"
-    assert member_chunk(axis, 6, 12, never, lambda: None) == expected
+    assert member_chunk(axis, 6, 12, never, None) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_member_chunk_where_the_device_reports_no_memory(axis, expected):
     [(10, 50, 6), (10, 200, 3), (10, 130, 3), (10, 160, 2 + 1), (10, 250, 2), (40, 200, 1)],
 )
 def test_member_chunk_is_what_fits_the_free_memory_in_equal_chunks(state, working, expected):
-    assert member_chunk("vmap", 6, 12, lambda: MemberBytes(state, working), lambda: 1000.0) == expected
+    assert member_chunk("vmap", 6, 12, lambda: MemberBytes(state, working), 1000.0) == expected
     assert 2 * 6 * state + expected * (state + working) <= 800
 
 
 def test_members_that_cannot_fit_are_refused():
     with pytest.raises(ConfigError, match="6 members do not fit"):
-        member_chunk("vmap", 6, 12, lambda: MemberBytes(100, 1), lambda: 1000.0)
+        member_chunk("vmap", 6, 12, lambda: MemberBytes(100, 1), 1000.0)
 
 
 def test_the_memory_model_covers_what_the_compiler_says(tiny):
