@@ -1,5 +1,7 @@
 """Data on the host, fed in chunks: the numbers of data on the device."""
 
+from itertools import chain, repeat
+
 import jax
 import numpy as np
 import pytest
@@ -123,7 +125,7 @@ def test_data_stays_on_the_host_where_it_does_not_fit(tiny, monkeypatch):
     assert fits(tiny, None)
     assert fits(tiny, 2 * size)
     assert not fits(tiny, 2 * size - 2)
-    free = iter([size, 1e9])  # for the data, then for members side by side
+    free = chain([size], repeat(1e9))  # for the data, then for members side by side
     monkeypatch.setattr("jaxvae.fit.free_bytes", lambda mesh: next(free))
     config = Config("mlp", latent_dim=3, member_axis="vmap")
     sweep = Sweep(config, tiny, grid(), batch_size=23, devices=jax.devices()[:1])
