@@ -68,7 +68,7 @@ def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
     from jaxvae import runs
     from jaxvae.experiment import say
     from jaxvae.parallel import choose_devices
-    from jaxvae.processes import agree, from_writer, is_writer
+    from jaxvae.processes import agree, from_writer
 
     choose_devices(flags.compute.devices)  # refuses before anything is written
     asked = {name: getattr(flags, name) for name in ("studies", "epochs", "seeds", "out", "resume")}
@@ -91,8 +91,7 @@ def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
     for study in studies:
         run_study(study, folder / study.name, changes, resume_command=command, compute=flags.compute)
     diverged = from_writer(lambda: all_diverged([folder / study.name for study in studies]))
-    if is_writer():
-        write_page(experiment, studies, folder)
+    from_writer(lambda: write_page(experiment, studies, folder))
     say(f"report: {folder / 'report.html'}")
     if diverged:
         raise DivergedError("every member of every study became non-finite")

@@ -26,6 +26,7 @@ from jaxvae.parallel import (
     data_axis,
     everywhere,
     free_bytes,
+    least,
     make_mesh,
     padded,
     place,
@@ -228,16 +229,17 @@ class Sweep:
         ]
 
     def _member_bytes(self) -> MemberBytes:
-        """By the compiler's own account of the epoch and the evaluation of one member on each device."""
+        """By the compiler's own account of the epoch and the evaluation of one member on each device, the same in all
+        processes, as they must compile the same program."""
         states, keys = self._abstract(1)
         static = {"chunk": 1, "mesh": self.mesh}
         epoch = self._trace(1, 1).lower()
         some = self.test if isinstance(self.test, DeviceSplit) else next(parts_on_device(self.test, self.mesh))[1]
         evaluation = evaluate_members.lower(self.model, self.reconstruction, states, some, keys, np.int32(0), **static)
         analyses = [lowered.compile().memory_analysis() for lowered in (epoch, evaluation)]
-        working = max(analysis.temp_size_in_bytes for analysis in analyses if analysis is not None)
+        working = max((analysis.temp_size_in_bytes for analysis in analyses if analysis is not None), default=0)
         state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states)) // self.mesh.shape[MEMBER]
-        return MemberBytes(state, working)
+        return MemberBytes(state, -least(-working, self.mesh))
 
     def _trace(self, members_each: int, chunk: int) -> jax.stages.Traced:
         """The program of an epoch, or of a chunk of its steps, of so many members on each row of devices."""

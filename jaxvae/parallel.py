@@ -113,9 +113,14 @@ def free_bytes(mesh: Mesh) -> float | None:
         stats = device.memory_stats()
         if stats and "bytes_limit" in stats:
             free = min(free, stats["bytes_limit"] - stats["bytes_in_use"])
-    values = from_host((mesh.size,), lambda _: np.array([free], np.float32), mesh, P((MEMBER, DATA)))
-    least = float(to_host(values).min())
-    return None if least == np.inf else least
+    free = least(free, mesh)
+    return None if free == np.inf else free
+
+
+def least(value: float, mesh: Mesh) -> float:
+    """The least of what the processes have, to seven digits; all must ask."""
+    values = from_host((mesh.size,), lambda _: np.array([value], np.float32), mesh, P((MEMBER, DATA)))
+    return float(to_host(values).min())
 
 
 def over_mesh(function: Callable, mesh: Mesh, *specs: P) -> Callable:

@@ -61,6 +61,10 @@ def join(flags: ComputeFlags) -> None:
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"coordinator is {coordinator}: {first_line(error)}") from error
     _met = True
+    if jax.default_backend() != "cpu" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        # Only process 0 fills it. With programs that it has and others lack they would compile without it, and XLA
+        # waits for its share of the search for the fastest kernels.
+        jax.config.update("jax_compilation_cache_dir", None)
     multihost_utils.sync_global_devices("met")  # Gloo gives the first exchange of a group 30 seconds
 
 

@@ -92,7 +92,7 @@ class MemberBytes(NamedTuple):
     """What one member needs of the device's memory."""
 
     state: int  # its TrainState
-    working: int  # everything temporary of its epoch or evaluation
+    working: float  # everything temporary of its epoch or evaluation
 
 
 def member_chunk(

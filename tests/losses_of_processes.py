@@ -36,7 +36,8 @@ def main() -> None:
     found = {}
     for name in flags.sweeps:
         architecture, members, where = CASES[name]
-        sweep = Sweep(Config(architecture, latent_dim=3), dataset, members, batch_size=23, data_on=where)
+        config = Config(architecture, latent_dim=3, conditional=True)
+        sweep = Sweep(config, dataset, members, batch_size=23, data_on=where)
         state, losses = sweep.start().state, []
         for epoch in range(1, 11):
             state, terms = sweep.train_epoch(state, epoch)

@@ -1,5 +1,6 @@
 """Data on the host, fed in chunks: the numbers of data on the device."""
 
+from dataclasses import replace
 from itertools import chain, repeat
 
 import jax
@@ -15,7 +16,7 @@ from jaxvae.fit import Sweep, fit
 from jaxvae.parallel import make_mesh
 from jaxvae.sweep import grid
 
-MLP, ONE = Config("mlp", latent_dim=3), grid()
+MLP, ONE = Config("mlp", latent_dim=3, conditional=True), grid()
 IMAGE = 28 * 28
 
 
@@ -127,7 +128,7 @@ def test_data_stays_on_the_host_where_it_does_not_fit(tiny, monkeypatch):
     assert not fits(tiny, 2 * size - 2)
     free = chain([size], repeat(1e9))  # for the data, then for members side by side
     monkeypatch.setattr("jaxvae.fit.free_bytes", lambda mesh: next(free))
-    config = Config("mlp", latent_dim=3, member_axis="vmap")
+    config = replace(MLP, member_axis="vmap")
     sweep = Sweep(config, tiny, grid(), batch_size=23, devices=jax.devices()[:1])
     assert isinstance(sweep.train, Split)
     assert isinstance(sweep_of(tiny, "device").train, DeviceSplit)

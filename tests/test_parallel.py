@@ -19,7 +19,7 @@ from jaxvae.sweep import MemberBytes, grid
 from jaxvae.train import init_state, make_train_step
 from jaxvae.types import Batch, Hparams
 
-MLP, ONE, BETAS = Config("mlp", latent_dim=3), grid(), (1.0, 2.0, 4.0)
+MLP, ONE, BETAS = Config("mlp", latent_dim=3, conditional=True), grid(), (1.0, 2.0, 4.0)
 SHAPE = (28, 28, 1)
 MODEL = build_model(Config("mlp", latent_dim=3), SHAPE, 4)
 

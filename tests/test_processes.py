@@ -1,12 +1,14 @@
 """Real processes on this machine that train together, and what becomes of them when one is lost."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from experiments.device_counts import finish, free_port, launch
 from experiments.device_counts import metrics as rows
 from jaxvae.errors import ConfigError
 from jaxvae.flags import ComputeFlags
-from jaxvae.processes import from_writer, is_writer
+from jaxvae.processes import from_writer, is_writer, join
 
 ROOT = Path(__file__).parents[1]
 LOSSES = ("-m", "tests.losses_of_processes")
@@ -86,7 +88,7 @@ def test_fifty_steps_have_the_losses_of_one_device(start, tmp_path, sweeps, coun
 @pytest.mark.slow
 def test_a_sweep_of_two_processes_is_one_run_that_any_number_goes_on_with(start, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    ((code, _, stderr),) = outcomes(start([*SWEEP, "--epochs", "2", "--out", str(one)], 1))
+    ((code, _, stderr),) = outcomes(start([*SWEEP, "--epochs", "3", "--out", str(one)], 1))
     assert code == 0, stderr
     writer, other = outcomes(start([*SWEEP, "--epochs", "1", "--out", str(two)], 2))
     assert writer[0] == other[0] == 0, writer[2] + other[2]
@@ -95,11 +97,24 @@ def test_a_sweep_of_two_processes_is_one_run_that_any_number_goes_on_with(start,
     assert (other[1], [line for line in other[2].splitlines() if "epoch" in line]) == ("", [])
     assert (two / "report.html").exists()
     assert not list(two.glob(".*"))
-    ((code, _, stderr),) = outcomes(start([*SWEEP[:2], "--resume", str(two), "--epochs", "2"], 1))
-    assert code == 0, stderr
+    for count in (2, 1):  # the checkpoint of two is restored by two, and theirs by one
+        more = ["--epochs", str(4 - count)]
+        for code, _, stderr in outcomes(start([*SWEEP[:2], "--resume", str(two), *more], count)):
+            assert code == 0, stderr
     assert close(rows(two), rows(one))
     environments = json.loads((two / "config.json").read_text())["environments"]
-    assert [environment["device_count"] for environment in environments] == [2, 1]
+    assert [environment["device_count"] for environment in environments] == [2, 2, 1]
+
+
+@pytest.mark.slow
+def test_an_experiment_of_several_sweeps_is_one_page(start, tmp_path):
+    flags = ["--dataset", "digits", "--limit", "40", "--epochs", "1", "--seeds", "0", "--out", str(tmp_path / "run")]
+    for code, _, stderr in outcomes(start(["-m", "experiments.latent_plane", *flags], 2)):
+        assert code == 0, stderr
+    assert (tmp_path / "run" / "report.html").read_text().count("data:image/png;base64,") >= 2
+    studies = [path for path in (tmp_path / "run").iterdir() if path.is_dir()]
+    assert len(studies) > 1
+    assert all(json.loads((path / "summary.json").read_text())["complete"] for path in studies)
 
 
 def test_what_the_writer_refuses_all_refuse(start, tmp_path):
@@ -152,6 +167,55 @@ def test_where_the_others_do_not_come_jax_ends_the_process(process):
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert found.returncode == -signal.SIGABRT
     assert "DEADLINE_EXCEEDED" in found.stderr
+
+
+MEET = """
+import jax
+from jaxvae.flags import ComputeFlags
+from jaxvae.processes import from_writer, is_writer, join
+join(ComputeFlags(coordinator="auto"))
+print("met", jax.process_count(), jax.process_index(), is_writer(), from_writer(jax.process_index))
+"""
+
+
+def test_processes_meet_by_what_the_cluster_s_environment_says(monkeypatch):
+    slurm = {"JOB_ID": "1", "STEP_NODELIST": "localhost", "NTASKS": "2"}
+    for name, value in {**{f"SLURM_{name}": x for name, x in slurm.items()}, "JAX_PLATFORMS": "cpu"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JAX_COORDINATOR_PORT", str(free_port()))
+    started = []
+    for number in "01":
+        environment = {**os.environ, "SLURM_PROCID": number, "SLURM_LOCALID": number}
+        command, pipe = [sys.executable, "-c", MEET], subprocess.PIPE
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True))
+    found = outcomes(started)
+    assert [code for code, _, _ in found] == [0, 0], found
+    assert [stdout.split() for _, stdout, _ in found] == [["met", *"20", "True", "0"], ["met", *"21", "False", "0"]]
+
+
+def test_auto_where_there_is_no_cluster_is_refused():
+    command = [sys.executable, *SWEEP, "--coordinator", "auto"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 2
+    assert found.stderr.splitlines()[-1].startswith("error: coordinator is auto: ")
+
+
+@pytest.mark.parametrize(("backend", "users", "kept"), [("gpu", None, None), ("gpu", "/mine", "x"), ("cpu", None, "x")])
+def test_processes_on_accelerators_take_no_programs_that_one_of_them_has(monkeypatch, backend, users, kept):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    if users:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", users)
+    monkeypatch.setattr("jaxvae.processes._met", False)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **__: None)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr("jaxvae.processes.multihost_utils.sync_global_devices", lambda name: None)
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", "x")
+        join(ComputeFlags(coordinator="auto"))
+        assert jax.config.jax_compilation_cache_dir == kept
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_without_a_coordinator_a_process_is_alone():
