@@ -68,7 +68,7 @@ def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
     from jaxvae import runs
     from jaxvae.experiment import say
     from jaxvae.parallel import choose_devices
-    from jaxvae.processes import agree, from_writer
+    from jaxvae.processes import agree, from_writer, is_writer
 
     choose_devices(flags.compute.devices)  # refuses before anything is written
     asked = {name: getattr(flags, name) for name in ("studies", "epochs", "seeds", "out", "resume")}
@@ -91,9 +91,11 @@ def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
     for study in studies:
         run_study(study, folder / study.name, changes, resume_command=command, compute=flags.compute)
     diverged = from_writer(lambda: all_diverged([folder / study.name for study in studies]))
-    from_writer(lambda: write_page(experiment, studies, folder))
+    if is_writer():
+        write_page(experiment, studies, folder)
     say(f"report: {folder / 'report.html'}")
     if diverged:
+        from_writer(lambda: None)  # none ends with an error while the page is written
         raise DivergedError("every member of every study became non-finite")
     return folder
 

@@ -25,7 +25,7 @@ MEETING = 120
 HEARTBEAT = 20
 """Seconds without a sign of life after which a process is lost, seen within half as many more; an end at once."""
 FAREWELL = 3600
-"""Seconds that processes wait for the writer's report at the end."""
+"""Seconds that processes wait for the writer's report at the end of a sweep."""
 LAST_WORDS = 2
 """Seconds that process 0 leaves later than others after an error."""
 SIGNS_OF_LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Barrier failed", "coordination service")
@@ -61,7 +61,7 @@ def join(flags: ComputeFlags) -> None:
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"coordinator is {coordinator}: {first_line(error)}") from error
     _met = True
-    if jax.default_backend() != "cpu" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    if jax.default_backend() == "gpu" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # Only process 0 fills it. With programs that it has and others lack they would compile without it, and XLA
         # waits for its share of the search for the fastest kernels.
         jax.config.update("jax_compilation_cache_dir", None)

@@ -178,14 +178,19 @@ print("met", jax.process_count(), jax.process_index(), is_writer(), from_writer(
 """
 
 
-def test_processes_meet_by_what_the_cluster_s_environment_says(monkeypatch):
+def without_cluster():
+    """This environment, without a cluster's."""
+    clusters = ("SLURM_", "OMPI_", "PMI_", "PMIX_", "KUBERNETES_", "TPU_", "JAX_COORDINATOR")
+    return {name: value for name, value in os.environ.items() if not name.startswith(clusters)}
+
+
+def test_processes_meet_by_what_the_cluster_s_environment_says():
     slurm = {"JOB_ID": "1", "STEP_NODELIST": "localhost", "NTASKS": "2"}
-    for name, value in {**{f"SLURM_{name}": x for name, x in slurm.items()}, "JAX_PLATFORMS": "cpu"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("JAX_COORDINATOR_PORT", str(free_port()))
+    common = without_cluster() | {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_PORT": str(free_port())}
+    common |= {f"SLURM_{name}": value for name, value in slurm.items()}
     started = []
     for number in "01":
-        environment = {**os.environ, "SLURM_PROCID": number, "SLURM_LOCALID": number}
+        environment = {**common, "SLURM_PROCID": number, "SLURM_LOCALID": number}
         command, pipe = [sys.executable, "-c", MEET], subprocess.PIPE
         started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True))
     found = outcomes(started)
@@ -193,15 +198,19 @@ def test_processes_meet_by_what_the_cluster_s_environment_says(monkeypatch):
     assert [stdout.split() for _, stdout, _ in found] == [["met", *"20", "True", "0"], ["met", *"21", "False", "0"]]
 
 
-def test_auto_where_there_is_no_cluster_is_refused():
-    command = [sys.executable, *SWEEP, "--coordinator", "auto"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+def test_auto_where_there_is_no_cluster_is_refused(tmp_path):
+    command = [sys.executable, *SWEEP, "--epochs", "1", "--out", str(tmp_path), "--coordinator", "auto"]
+    environment = without_cluster()
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1].startswith("error: coordinator is auto: ")
 
 
-@pytest.mark.parametrize(("backend", "users", "kept"), [("gpu", None, None), ("gpu", "/mine", "x"), ("cpu", None, "x")])
-def test_processes_on_accelerators_take_no_programs_that_one_of_them_has(monkeypatch, backend, users, kept):
+@pytest.mark.parametrize(
+    ("backend", "users", "kept"),
+    [("gpu", None, None), ("gpu", "/mine", "x"), ("cpu", None, "x"), ("tpu", None, "x")],
+)
+def test_processes_on_gpus_take_no_programs_that_one_of_them_has(monkeypatch, backend, users, kept):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     if users:
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", users)

@@ -111,6 +111,12 @@ def test_the_memory_model_covers_what_the_compiler_says(tiny):
     assert needed >= 0.3 * model  # and it is no wild overestimate
 
 
+def test_what_a_member_needs_is_what_it_needs_in_the_process_where_that_is_most(tiny, monkeypatch):
+    sweep = Sweep(Config("mlp"), tiny, grid(), batch_size=32, devices=jax.devices()[:1])
+    monkeypatch.setattr("jaxvae.fit.least", lambda value, mesh: min(value, -1e12))  # another has so much
+    assert sweep._member_bytes().working == 1e12
+
+
 def test_one_program_serves_every_epoch_and_every_sweep_of_its_shape(tiny, caplog):
     def compiled(betas):
         caplog.clear()

@@ -13,7 +13,8 @@ def test_the_front_page_has_the_recorded_table():
     table, *_ = (RESULTS / "speed.md").read_text().split("\n\n")
     _, _, *rows = table.splitlines()
     assert [row.split(" | ")[0] for row in rows] == ["| A", "| B", "| C", "| D"]
-    assert all("| agree: " in row for row in rows)
+    differ = [row.split(" | ")[0] for row in rows if "| agree: " not in row]
+    assert differ == ["| D"]  # in this record; README says why
     assert table in (HERE.parent / "README.md").read_text()
 
 
