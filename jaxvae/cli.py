@@ -1,28 +1,50 @@
 """The command line of every experiment: flags from a dataclass, one-line errors, exit codes."""
 
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from typing import Any
 
 import tyro
 
 from jaxvae.cache import cache_dir
-from jaxvae.errors import JaxvaeError, RunFolderError
+from jaxvae.errors import ConfigError, JaxvaeError, RunFolderError, printable
+from jaxvae.interrupt import heeding_signals
 
 INTERRUPTED = 130
+LONGEST_ARGUMENT = 4096  # a path's on Linux
+LONGEST_LINE = 1000
 
 
-def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str] | None = None) -> int:
+def main(
+    name: str,
+    kind: type,
+    run: Callable[[Any], object],
+    argv: Sequence[str] | None = None,
+    *,
+    resumed: Callable[[Any], Any] | None = None,
+) -> int:
     """Run the experiment `name` with flags parsed from `argv` (default: the process's) into a `kind`.
 
     The docstring of `kind` is the help text.
 
-    Returns the exit code: 0, that of a `JaxvaeError`, or 130 after Ctrl-C. Wrong flags exit with 2.
+    Args:
+        name: of the experiment's module.
+        kind: dataclass of the flags.
+        run: what to do with them.
+        argv: arguments.
+        resumed: from the flags, those of the run that they go on with, or None. Flags that are not in `argv` then have
+            that run's values.
+
+    Returns the exit code: 0, that of a `JaxvaeError` (2 for wrong flags), 130 after Ctrl-C, 143 after SIGTERM. `--help`
+    exits.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = outcome(name, kind, run, argv)
+        code = outcome(name, kind, run, argv, resumed)
     except Exception as error:
         if not of_several():
             raise
@@ -35,30 +57,91 @@ def main(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str
     return code
 
 
-def outcome(name: str, kind: type, run: Callable[[Any], object], argv: Sequence[str]) -> int:
+def outcome(
+    name: str,
+    kind: type,
+    run: Callable[[Any], object],
+    argv: Sequence[str],
+    resumed: Callable[[Any], Any] | None = None,
+) -> int:
     """The exit code of `main`, after a line on stderr where it is an error's."""
     try:
-        flags = tyro.cli(
-            kind,
-            prog=f"python -m experiments.{name}",
-            args=argv,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
-        use_compilation_cache()
-        run(flags)
+        flags = parse(name, kind, argv)
+        if resumed is not None and (saved := resumed(flags)) is not None:
+            flags = parse(name, kind, argv, saved)
+        with heeding_signals():
+            use_compilation_cache()
+            run(flags)
     except JaxvaeError as error:
         if "--debug" in argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         return error.exit_code
     except OSError as error:
         if "--debug" in argv:
             raise
-        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
         return RunFolderError.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return getattr(error, "code", INTERRUPTED)
     return 0
+
+
+def parse(name: str, kind: type, argv: Sequence[str], default: Any = None) -> Any:
+    """The flags in `argv`; the others are those of `default`, or the defaults of `kind`.
+
+    Raises:
+        ConfigError: an argument cannot be read; the flags' own checks raise it too.
+    """
+    check_arguments(argv)
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(
+                kind,
+                prog=f"python -m experiments.{name}",
+                args=argv,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as end:
+        if not end.code:  # --help
+            raise
+        raise ConfigError(f"{in_one_line(said.getvalue())}; see --help") from None
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Refuse arguments that nobody means, before anything else sees them."""
+    for number, argument in enumerate(argv, 1):
+        which = f"argument {number}"
+        if not argument or (argument.startswith("--") and argument.partition("=")[1:] == ("=", "")):
+            raise ConfigError(f"{which} is empty: {argument!r}; give a value, or leave the flag out")
+        if len(argument) > LONGEST_ARGUMENT:
+            raise ConfigError(f"{which} has {len(argument)} characters, more than {LONGEST_ARGUMENT}: {argument}")
+        if printable(argument) != argument:
+            raise ConfigError(f"{which} has control characters or undecodable bytes: {argument}")
+        if argument.replace("_", "-").startswith("--tyro-"):  # writes files of its own
+            raise ConfigError(f"Unrecognized options: {argument}; see --help")
+
+
+def in_one_line(box: str) -> str:
+    """What tyro says in a box: its first section, what is wrong; and the flags that were perhaps meant."""
+    lines = [line.strip("│|").strip() for line in box.splitlines()]
+    lines = [line for line in lines if not line.startswith(("╭", "╰", "+"))]
+    is_rule = [bool(line) and not line.strip("─-") for line in lines]
+    wrong = " ".join(" ".join(lines[: [*is_rule, True].index(True)]).split())
+    wrong = wrong.partition(" Got errors:")[0].removeprefix("Error parsing ")
+    wrong = re.sub(r"no type matching \{None\}\|(\S+) could be instantiated from \[(.*)\]\.", r"\2 is no \1", wrong)
+    meant = re.findall(r"^(--[\w-]+)", "\n".join(lines[is_rule.index(True) :]), re.M) if "Perhaps you" in box else []
+    return wrong.rstrip(".") + (f"; perhaps you meant {' or '.join(meant)}" if meant else "")
+
+
+def complain(text: str) -> None:
+    """An error as one line on stderr, which no terminal acts upon."""
+    text = printable(text)
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"
+    print(f"error: {text}", file=sys.stderr)
 
 
 def of_several() -> bool:

@@ -71,7 +71,7 @@ class Config:
         ):
             check_choice(name, getattr(self, name), get_args(allowed))
         check_choice("lowering", self.lowering, ("auto", *get_args(Lowering)))
-        check_range("latent_dim", self.latent_dim, low=1, high=2**20)
+        check_range("latent_dim", self.latent_dim, low=1, high=4096)
         check_range("logvar_bound", self.logvar_bound, low=0.0, high=1e9)
 
 
@@ -84,4 +84,6 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def check_range(name: str, value: float, *, low: float, high: float) -> None:
     """Raise ConfigError unless low <= value <= high (which NaN is not)."""
     if isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value}; it must lie between {low} and {high}")
+        huge = isinstance(value, int) and value.bit_length() > 128  # Python refuses to write the largest in decimals
+        shown = f"{value:#x}"[:20] + "..." if huge else value
+        raise ConfigError(f"{name} is {shown}; it must lie between {low} and {high}")

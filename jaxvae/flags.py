@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -28,6 +29,8 @@ SCALARS = {
 """Each hyper-parameter of `jaxvae.types.Hparams` and the flag that lists its values."""
 RANGES = {"seeds": (0, 2**32 - 1), "variances": (1e-6, 1e6), "white_thresholds": (0.0, 1.0)}
 """Least and greatest value of a flag; the others' are 0 and a million."""
+MOST_MEMBERS = 1000
+"""Of a sweep: all are in memory at once."""
 USED_BY = {
     "variances": ("squared_error", "gaussian"),
     **dict.fromkeys(("white_thresholds", "white_weights", "black_weights"), ("region_weighted",)),
@@ -85,12 +88,15 @@ class SweepFlags:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low=1, high=10**6)
+        counts = {name: len(getattr(self, name)) for name in SCALARS.values()}
+        if self.paired and len({count for count in counts.values() if count > 1}) > 1:
+            found = ", ".join(f"{name} has {count} values" for name, count in counts.items() if count > 1)
+            raise ConfigError(f"{found}; with paired, give as many of each, or one")
+        if (members := len(self.seeds) * (max if self.paired else prod)(counts.values())) > MOST_MEMBERS:
+            raise ConfigError(f"the sweep has {members} members, more than {MOST_MEMBERS}; give fewer values or seeds")
         if self.paired:
-            lengths = {name: count for name in SCALARS.values() if (count := len(getattr(self, name))) > 1}
-            if len(set(lengths.values())) > 1:
-                found = ", ".join(f"{name} has {count} values" for name, count in lengths.items())
-                raise ConfigError(f"{found}; with paired, give as many of each, or one")
-            if any(point in self.points[:place] for place, point in enumerate(self.points)):
+            points = [tuple(point.values()) for point in self.points]
+            if len(set(points)) < len(points):
                 raise ConfigError("paired lists must not repeat a member: equal members give equal results")
 
     @property

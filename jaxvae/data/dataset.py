@@ -52,16 +52,27 @@ class Dataset:
 
 
 def check_split(name: str, split: Split, num_classes: int) -> None:
-    """Raise DataError unless `split` is uint8 [N, H, W, C] with int32 labels [N] in [0, num_classes)."""
+    """Raise DataError unless `split` is uint8 [N, H, W, C], C 1 or 3, with int32 labels [N] in [0, num_classes)."""
+    for field_name, value in split._asdict().items():
+        if not all(hasattr(value, attribute) for attribute in ("dtype", "ndim", "shape")):
+            raise DataError(f"{name}: {field_name} is a {type(value).__name__}, expected an array")
     image, label = split
-    if image.dtype != np.uint8 or image.ndim != 4:
-        raise DataError(f"{name}: image is {image.dtype}{list(image.shape)}, expected uint8 [N, H, W, C]")
-    if len(image) == 0:
-        raise DataError(f"{name}: no images")
+    if image.dtype != np.uint8 or image.ndim != 4 or image.shape[-1] not in (1, 3):
+        raise DataError(f"{name}: image is {_described(image)}, expected uint8 [N, H, W, C], 0 to 255, C 1 or 3")
+    if 0 in image.shape:
+        raise DataError(f"{name}: image is {_described(image)}, expected at least one image of at least one pixel")
     if label.dtype != np.int32 or label.shape != image.shape[:1]:
-        raise DataError(f"{name}: label is {label.dtype}{list(label.shape)}, expected int32 [{len(image)}]")
+        raise DataError(f"{name}: label is {_described(label)}, expected int32 [{len(image)}]")
     if label.min() < 0 or label.max() >= num_classes:
         raise DataError(f"{name}: labels run from {label.min()} to {label.max()}, expected 0 to {num_classes - 1}")
+
+
+def _described(array: np.ndarray) -> str:
+    """Type and shape; of floats, which may have been meant as pixels, the range as well."""
+    text = f"{array.dtype}{list(array.shape)}"
+    if not np.issubdtype(array.dtype, np.floating) or 0 in array.shape:
+        return text
+    return f"{text} with NaN" if np.isnan(array).any() else f"{text} from {array.min():g} to {array.max():g}"
 
 
 class Unavailable(DataError):

@@ -16,7 +16,7 @@ from jaxvae.data.dataset import Dataset, Split
 from jaxvae.errors import DataError
 
 PARTS = {"train-images": 3, "train-labels": 1, "t10k-images": 3, "t10k-labels": 1}  # part: number of dimensions
-MAX_BYTES = 2**30  # of one file, packed or unpacked; the largest of MNIST unpacks to 47 MB
+MAX_BYTES = 2**28  # of one file, packed or unpacked; the largest of MNIST unpacks to 47 MB
 
 
 def find(folder: Path) -> dict[str, Path]:

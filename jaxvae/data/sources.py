@@ -35,13 +35,24 @@ def load(name: str = "auto", data_dir: str | os.PathLike[str] | None = None) -> 
     if name == "digits":
         return digits.load_digits()
     data_dir = data_dir or os.environ.get("JAXVAE_DATA_DIR")
-    root = Path(data_dir).expanduser() if data_dir else None
+    root = _folder(data_dir) if data_dir else None
     if name != "auto":
         return _first(name, root)
     try:
         return _first("mnist", root)
     except Unavailable as why:
         return digits.load_digits(f"digits: {digits.DESCRIPTION}, because {why}")
+
+
+def _folder(data_dir: str | os.PathLike[str]) -> Path:
+    """`data_dir` as a path; what is not there may be elsewhere, but a file in its place is an error."""
+    try:
+        folder = Path(data_dir).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise DataError(f"data_dir is {data_dir}: {error}; write the folder's name in full") from error
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise DataError(f"data_dir is {folder}: expected a folder, found a file, a broken link or a device")
+    return folder
 
 
 def _first(name: str, data_dir: Path | None) -> Dataset:

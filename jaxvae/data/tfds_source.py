@@ -40,7 +40,7 @@ def read_prepared(name: str, root: Path) -> Dataset:
     if not infos:
         raise Unavailable(f"not prepared in {root}")
     folder = infos[-1].parent
-    with _quiet_and_brief(folder):
+    with _quiet_and_brief(folder), _own_features():
         builder = _tfds().builder_from_directory(folder)
         formats = {file_format.value for file_format in builder.info.available_file_formats()}
         if "array_record" not in formats:
@@ -138,6 +138,24 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions, or delete it") from error
+
+
+@contextlib.contextmanager
+def _own_features() -> Iterator[None]:
+    """TFDS imports every module that a features.json names, and so runs it: here only those of its own features."""
+    connector = _tfds().features.FeatureConnector
+    original = vars(connector)["cls_from_name"]
+
+    def cls_from_name(cls: type, name: str) -> type:
+        if not name.startswith("tensorflow_datasets.core.features."):
+            raise ValueError(f"features.json names {name}, which is not a feature of TFDS")
+        return original.__func__(cls, name)
+
+    connector.cls_from_name = classmethod(cls_from_name)
+    try:
+        yield
+    finally:
+        connector.cls_from_name = original
 
 
 @contextlib.contextmanager

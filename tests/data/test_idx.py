@@ -104,9 +104,9 @@ DAMAGES = {
     "no width": (struct.pack(">4I", 2051, 1, 28, 0), "sizes above 0"),
     "one byte short": (struct.pack(">4I", 2051, 1, 2, 2) + b"abc", "expected 20 bytes, found 19"),
     "one byte more": (struct.pack(">4I", 2051, 1, 2, 2) + b"abcde", "expected 20 bytes, found more"),
-    "forged sizes": (struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1), "expected at most 1073741824 bytes"),
-    "sizes that overflow to 0": (struct.pack(">4I", 2051, 2**31, 2**31, 4), "expected at most 1073741824 bytes"),
-    "large but empty": (struct.pack(">4I", 2051, 2**20, 28, 28), "found 16"),
+    "forged sizes": (struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1), "expected at most 268435456 bytes"),
+    "sizes that overflow to 0": (struct.pack(">4I", 2051, 2**31, 2**31, 4), "expected at most 268435456 bytes"),
+    "large but empty": (struct.pack(">4I", 2051, 2**18, 28, 28), "found 16"),
 }
 
 

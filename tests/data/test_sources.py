@@ -136,6 +136,23 @@ def test_other_image_sizes_and_binary_pixels_are_refused(
     assert_one_line(error, "test images: expected pixels from 0 to 255, found 0 to 1")
 
 
+@pytest.mark.parametrize("name", ["mnist", "auto"])
+def test_a_data_dir_that_is_no_folder_is_refused(offline, tmp_path, assert_one_line, name):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    for bad in ("file", "loop", "nowhere"):
+        with pytest.raises(DataError) as error:
+            load(name, tmp_path / bad)
+        assert_one_line(error, f"data_dir is {tmp_path / bad}: expected a folder")
+    with pytest.raises(DataError) as error:
+        load(name, tmp_path / ("x" * 300))
+    assert_one_line(error, "cannot be listed (File name too long)")
+    with pytest.raises(DataError) as error:
+        load(name, "~nobody-of-this-name/data")
+    assert_one_line(error, "data_dir is ~nobody-of-this-name/data: ", "in full")
+
+
 def test_importing_the_package_is_cheap():
     heavy = "{'jax', 'sklearn', 'tensorflow_datasets', 'requests'}"
     code = f"import sys, jaxvae.data; print({heavy} & set(sys.modules))"

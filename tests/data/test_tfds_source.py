@@ -131,6 +131,22 @@ def test_reads_prepared_folder(prepared):
     assert dataset.sha256 == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in shards}
 
 
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_a_prepared_folder_cannot_name_code_to_run(tmp_path, prepared, monkeypatch, assert_one_line, key):
+    """TFDS imports the module of a feature that it does not know; Python looks for it in the current folder first."""
+    folder, _ = prepared
+    (tmp_path / "planted_feature.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    feature = {key: "planted_feature.Feature", **({"content": {}} if key == "type" else {})}
+    (folder / "features.json").write_text(json.dumps(feature))
+    info = json.loads((folder / "dataset_info.json").read_text())
+    (folder / "dataset_info.json").write_text(json.dumps({**info, "moduleName": "planted_feature"}))
+    with pytest.raises(DataError) as error:
+        load("mnist")
+    assert_one_line(error, str(folder), "features.json names planted_feature.Feature, which is not a feature of TFDS")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.usefixtures("prepared")
 def test_prepared_folder_reads_quietly():
     """In a process of its own, because TFDS gives some of its warnings only once."""
