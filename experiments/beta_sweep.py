@@ -65,5 +65,14 @@ def run(flags: BetaSweep) -> None:
     experiment.run("beta_sweep", flags, printed=partial(printed_curves, EXPERIMENT.studies[0]))
 
 
+def own_settings(flags: BetaSweep) -> BetaSweep | None:
+    """What flags that are not given stand for: in a run that is resumed, its own."""
+    if flags.run.resume is None:
+        return None
+    from jaxvae import resuming
+
+    return resuming.own_settings(flags)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.main("beta_sweep", BetaSweep, run))
+    sys.exit(cli.main("beta_sweep", BetaSweep, run, resumed=own_settings))

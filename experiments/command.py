@@ -1,7 +1,9 @@
 """The command line of an experiment: train its studies one after the other, then one page that compares them."""
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +53,8 @@ def main(experiment: Experiment, doc: str | None) -> int:
     studies = ", ".join(study.name for study in experiment.studies)
     text = f"{title}\n\n{experiment.question}\n\nSource: {experiment.source}. Studies: {studies}."
     kind = type(experiment.name, (ExperimentFlags,), {"__doc__": text})
-    return cli.main(experiment.name, kind, lambda flags: run(experiment, flags))
+    own = partial(own_settings, experiment)
+    return cli.main(experiment.name, kind, lambda flags: run(experiment, flags), resumed=own)
 
 
 def run(experiment: Experiment, flags: ExperimentFlags) -> Path:
@@ -66,38 +69,92 @@ def run(experiment: Experiment, flags: ExperimentFlags) -> Path:
 def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
     """`run`, where the processes have met."""
     from jaxvae import runs
-    from jaxvae.experiment import say
     from jaxvae.parallel import choose_devices
-    from jaxvae.processes import agree, from_writer, is_writer
+    from jaxvae.processes import agree, from_writer
 
     choose_devices(flags.compute.devices)  # refuses before anything is written
     asked = {name: getattr(flags, name) for name in ("studies", "epochs", "seeds", "out", "resume")}
     agree({name: str(value) for name, value in asked.items()})
+    studies, changes = begin(experiment, flags) if flags.resume is None else resume(experiment, flags)
+    folder = flags.resume or Path(from_writer(lambda: str(runs.new_folder(experiment.name, flags.out))))
+    with ExitStack() as held:
+        from_writer(lambda: held.enter_context(runs.in_use(folder)))
+        if flags.resume is None:
+            names = [study.name for study in studies]
+            record = {"experiment": experiment.name, "studies": names, "changes": to_json(changes)}
+            runs.write_json(folder / "experiment.json", record)
+        train_and_compare(experiment, studies, changes, folder, flags.compute)
+    return folder
+
+
+def begin(experiment: Experiment, flags: ExperimentFlags) -> tuple[list[Study], Changes]:
+    """The studies of a new run, and what it changes of them."""
+    studies = chosen(experiment.studies, flags.studies)
+    changes = replace(flags.changes, data=with_fallback(studies, flags.data))
+    for study in studies:
+        flags_of(study, changes)  # refuses bad values before anything is written
+    return studies, changes
+
+
+def resume(experiment: Experiment, flags: ExperimentFlags) -> tuple[list[Study], Changes]:
+    """The studies of the run in `flags.resume`, and what it changes of them.
+
+    Raises:
+        ConfigError: it is not a run of `experiment`, or `flags` ask for other settings than it has.
+    """
+    from jaxvae.resuming import differences
+
+    own = own_settings(experiment, flags)
+    assert flags.resume is not None
+    assert own is not None
+    if found := differences(what_it_is(own), what_it_is(flags)):
+        raise ConfigError(
+            f"resume goes on with a run's own settings, but {'; '.join(found)}; only where to compute may change"
+        )
+    return recorded(experiment, flags.resume)
+
+
+def own_settings(experiment: Experiment, flags: ExperimentFlags) -> ExperimentFlags | None:
+    """What flags that are not given stand for: in a run that is resumed, its own; None for a new one."""
     if flags.resume is None:
-        studies = chosen(experiment.studies, flags.studies)
-        changes = replace(flags.changes, data=with_fallback(studies, flags.data))
-        for study in studies:
-            flags_of(study, changes)  # refuses bad values before anything is written
-        folder = Path(from_writer(lambda: str(runs.new_folder(experiment.name, flags.out))))
-        names = [study.name for study in studies]
-        record = {"experiment": experiment.name, "studies": names, "changes": to_json(changes)}
-        runs.write_json(folder / "experiment.json", record)
-    else:
-        folder = flags.resume
-        if flags != type(flags)(compute=flags.compute, resume=flags.resume, debug=flags.debug):
-            raise ConfigError("resume goes on with a run's own settings; only where to compute may be given beside it")
-        studies, changes = recorded(experiment, folder)
+        return None
+    studies, changes = recorded(experiment, flags.resume)
+    names = tuple(study.name for study in studies)
+    settings = {"epochs": changes.epochs, "seeds": changes.seeds, "data": changes.data, "resume": flags.resume}
+    return type(flags)(studies=names, **settings)
+
+
+def what_it_is(flags: ExperimentFlags) -> dict[str, Any]:
+    """The settings that make a run what it is."""
+    settings = to_json(flags)
+    return {**settings.pop("data"), **{name: settings[name] for name in ("studies", "epochs", "seeds")}}
+
+
+def train_and_compare(
+    experiment: Experiment, studies: list[Study], changes: Changes, folder: Path, compute: ComputeFlags
+) -> None:
+    """Every study that is not complete, then the page."""
+    from jaxvae.errors import CheckpointError, RunFolderError, first_line
+    from jaxvae.experiment import say
+    from jaxvae.processes import from_writer, is_writer
+
     command = f"python -m experiments.{experiment.name} --resume {folder}"
     for study in studies:
-        run_study(study, folder / study.name, changes, resume_command=command, compute=flags.compute)
+        run_study(study, folder / study.name, changes, resume_command=command, compute=compute)
     diverged = from_writer(lambda: all_diverged([folder / study.name for study in studies]))
     if is_writer():
-        write_page(experiment, studies, folder)
+        try:
+            write_page(experiment, studies, folder)
+        except CheckpointError:
+            raise
+        except Exception as error:
+            raise RunFolderError(
+                f"{folder}: trained and saved, but without its page ({first_line(error)}); to make it again: {command}"
+            ) from error
     say(f"report: {folder / 'report.html'}")
     if diverged:
         from_writer(lambda: None)  # none ends with an error while the page is written
         raise DivergedError("every member of every study became non-finite")
-    return folder
 
 
 def all_diverged(folders: list[Path]) -> bool:

@@ -165,16 +165,17 @@ def run_study(
     from jaxvae import experiment
     from jaxvae.errors import DivergedError
     from jaxvae.processes import from_writer
+    from jaxvae.resuming import own_settings
 
     started, done = from_writer(lambda: standing(study, folder, changes))
     if done:
         experiment.say(f"{study.name}: complete in {folder}")
         return
     experiment.say(f"{study.name}: {study.title}")
-    wanted = Flags() if started else flags_of(study, changes)
-    where = RunFlags(resume=folder) if started else RunFlags(out=folder)
+    wanted = own_settings(Flags(run=RunFlags(resume=folder))) if started else None
+    wanted = wanted or replace(flags_of(study, changes), run=RunFlags(out=folder))
     try:
-        flags = replace(wanted, compute=compute or ComputeFlags(), run=where)
+        flags = replace(wanted, compute=compute or ComputeFlags())
         experiment.run(study.name, flags, resume_command=resume_command, printed=partial(printed_curves, study))
     except DivergedError as error:
         experiment.say(str(error))

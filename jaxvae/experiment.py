@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,20 +12,20 @@ import jax
 import numpy as np
 
 import jaxvae
-from jaxvae import data, runs
+from jaxvae import data, interrupt, runs
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.config import DatasetName
 from jaxvae.data.dataset import Dataset, Split
-from jaxvae.errors import ConfigError, DivergedError
-from jaxvae.figures import last_rows
+from jaxvae.errors import ConfigError, DataError, DivergedError, RunFolderError, first_line, printable
 from jaxvae.fit import Progress, Sweep, fit
-from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, from_json, to_json
-from jaxvae.metrics import Evaluation, Quality
+from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, to_json
 from jaxvae.parallel import Device, choose_devices, layout, to_host
 from jaxvae.processes import agree, from_writer, is_writer, join, together
 from jaxvae.progress import show_progress
+from jaxvae.resuming import differences, own_settings, read_config, what_it_is
+from jaxvae.summary import summary
 from jaxvae.sweep import at_points
-from jaxvae.sweep_report import count, layer_counts, parameter_count, write_sweep_report
+from jaxvae.sweep_report import count, write_sweep_report
 
 
 @dataclass(frozen=True)
@@ -76,26 +77,55 @@ def run_joined(
     agree({"resume": flags.run.resume is not None, "version": [jaxvae.__version__, jax.__version__]})
     this = resume(name, flags) if flags.run.resume else begin(name, flags)
     agree(what_must_agree(this))
+    with ExitStack() as held:
+        from_writer(lambda: hold(this, held))
+        command = resume_command or f"python -m experiments.{name} --resume {this.folder}"
+        try:
+            train_and_report(this, devices, command, printed)
+        except KeyboardInterrupt:
+            say(f"interrupted; continue with: {command}")
+            raise
+    return this.folder
+
+
+def hold(this: Run, held: ExitStack) -> None:
+    """Keep other processes out of the run folder."""
+    held.enter_context(runs.in_use(this.folder))
+    if not this.environments and (this.folder / "config.json").exists():
+        raise ConfigError(f"out is {this.folder}, in which another run has begun; name another folder")
+
+
+def train_and_report(
+    this: Run, devices: Sequence[Device], command: str, printed: Callable[[Flags], Mapping[str, Any]]
+) -> None:
+    """Train, evaluate, write down, draw; `summary.json` says that a run is complete when all of it is there."""
     sweep = make_sweep(this, devices)
-    say(f"{name}: {count(sweep.members)}, {this.epochs} epochs, on {layout(sweep.mesh)}; in {this.folder}")
-    command = resume_command or f"python -m experiments.{name} --resume {this.folder}"
+    say(f"{this.name}: {count(sweep.members)}, {this.epochs} epochs, on {layout(sweep.mesh)}; in {this.folder}")
     with together(f"continue with: {command}"):
         begun = time.monotonic()
         progress = train(this, sweep, command)
         seconds = time.monotonic() - begun
         evaluation, quality = to_host(sweep.evaluate(progress.state)), to_host(sweep.sampled_quality(progress.state))
         progress = replace(progress, state=to_host(progress.state))
-    runs.write_json(this.folder / "summary.json", summary(this, progress, evaluation, quality, seconds))
+    found = summary(this.dataset, sweep, progress, evaluation, quality, seconds)
+    runs.write_json(this.folder / "summary.json", found)
     if not bool(progress.state.alive.any()):
+        runs.write_json(this.folder / "summary.json", {**found, "complete": True})
         raise DivergedError(
             f"every member became non-finite; see {this.folder / 'metrics.csv'}; "
             "try a lower learning_rate or beta, or a higher variance"
         )
     if is_writer():
         source, document = this.dataset.source, printed(this.flags)
-        write_sweep_report(this.folder, name, this.flags, source, sweep, progress, evaluation, document)
+        try:
+            write_sweep_report(this.folder, this.name, this.flags, source, sweep, progress, evaluation, document)
+        except Exception as error:
+            raise RunFolderError(
+                f"{this.folder}: trained and saved, but without its report ({first_line(error)}); "
+                f"to make it again: {command}"
+            ) from error
+        runs.write_json(this.folder / "summary.json", {**found, "complete": True})
     say(f"report: {this.folder / 'report.html'}")
-    return this.folder
 
 
 def make_sweep(this: Run, devices: Sequence[Device] | None = None) -> Sweep:
@@ -145,44 +175,42 @@ def begin(name: str, flags: Flags) -> Run:
 
 
 def resume(name: str, flags: Flags) -> Run:
-    """The run in `flags.run.resume` with its own settings, and more epochs where `flags` ask for them."""
+    """The run in `flags.run.resume`, with more epochs where `flags` ask for them.
+
+    Raises:
+        ConfigError: it is not a run of `name`, or not one of the settings in `flags`.
+        DataError: its data has changed.
+    """
     folder = flags.run.resume
     assert folder is not None
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"resume is {folder}, which is not a run folder: it has no config.json")
-    recorded = runs.read_json(folder / "config.json")
-    if not isinstance(recorded, dict) or recorded.get("experiment") != name:
-        raise ConfigError(f"resume is {folder}, whose config.json is not one of {name}")
-    saved: Flags = from_json(type(flags), recorded.get("flags"))
-    allowed = type(flags)(compute=flags.compute, run=RunFlags(resume=folder, debug=flags.run.debug))
-    if replace(flags, sweep=replace(flags.sweep, epochs=None)) != allowed:
+    saved, recorded = read_config(type(flags), folder, name)
+    if found := differences(what_it_is(saved), what_it_is(flags)):
         raise ConfigError(
-            "resume continues a run with its own settings; beside it only --epochs and where to compute may be given"
+            f"resume continues a run with its own settings, but {'; '.join(found)}; only --epochs, --checkpoint-every, "
+            "--data-dir and where to compute may change"
         )
     epochs = flags.sweep.epochs or saved.sweep.epochs
-    saved = replace(saved, sweep=replace(saved.sweep, epochs=epochs), compute=flags.compute)
-    data_record, environments = recorded.get("dataset"), recorded.get("environments")
-    if (
-        not (isinstance(data_record, dict) and isinstance(environments, list))
-        or saved.sweep.epochs is None
-        or saved.sweep.batch_size is None
-    ):
-        raise ConfigError(f"resume is {folder}, whose config.json is incomplete")
-    dataset = load(saved.data)
-    if runs.dataset_record(dataset)["sha256"] != data_record.get("sha256"):
-        raise ConfigError(f"resume is {folder}, whose data has other checksums than {dataset.source}")
-    return Run(name, folder, saved, dataset, environments)
+    settings = replace(saved, sweep=replace(saved.sweep, epochs=epochs), compute=flags.compute)
+    every = replace(saved.run, checkpoint_every=flags.run.checkpoint_every)
+    settings = replace(settings, run=every, data=replace(saved.data, data_dir=flags.data.data_dir))
+    dataset = load(settings.data)
+    if (found := runs.dataset_record(dataset)["sha256"]) != (expected := recorded["dataset"].get("sha256")):
+        raise DataError(f"{dataset.source}: expected the run's data, sha256 {expected}, found {found}")
+    return Run(name, folder, settings, dataset, recorded["environments"])
 
 
 def reopen(folder: Path) -> tuple[Sweep, Progress]:
     """The sweep of a run folder and its newest checkpoint, to look at or to go on with.
 
     Raises:
-        ConfigError: it is not a run folder, or its data has changed.
-        CheckpointError: there is no intact checkpoint.
+        ConfigError: it is not a run folder.
+        DataError: its data has changed.
+        CheckpointError: there is no checkpoint, or the newest one is not intact.
     """
-    name = runs.read_json(folder / "config.json").get("experiment")
-    this = resume(name, Flags(run=RunFlags(resume=folder)))
+    _, recorded = read_config(Flags, folder)
+    flags = own_settings(Flags(run=RunFlags(resume=folder)))
+    assert flags is not None
+    this = resume(recorded["experiment"], flags)
     sweep = make_sweep(this, jax.local_devices()[:1])
     with Checkpoints(folder / "checkpoints", alone=True) as checkpoints:
         return sweep, checkpoints.restore(sweep.abstract_state())
@@ -210,26 +238,41 @@ def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
         start = restore(this, sweep, checkpoints)
         if this.environments:  # a resumed run: a refusal leaves it as it was
             write_config(this)
+            mark_incomplete(this)
 
         def on_epoch(progress: Progress) -> None:
             show(progress)
-            if from_writer(lambda: checkpoints.due(progress.epoch, this.flags.run.checkpoint_every)):
+            every = this.flags.run.checkpoint_every
+            due, signal = from_writer(lambda: (checkpoints.due(progress.epoch, every), interrupt.asked()))
+            if due or signal or progress.epoch == this.epochs:
                 checkpoints.save(sweep.own(progress))
-            runs.write_metrics(this.folder / "metrics.csv", progress.history)
+            write_metrics(this, progress)
+            if signal:
+                raise interrupt.Interrupted(signal)
 
-        with show_progress(this.epochs, done=start.epoch if start else 0) as show:
-            try:
-                progress = fit(sweep, epochs=this.epochs, start=start, on_epoch=on_epoch)
-            except KeyboardInterrupt:
-                say(f"interrupted; continue with: {resume_command}")
-                raise
-        if from_writer(lambda: checkpoints.epoch != progress.epoch):
+        last_words = f"interrupted; continue with: {resume_command}"
+        with show_progress(this.epochs, done=start.epoch if start else 0) as show, interrupt.in_order(last_words):
+            progress = fit(sweep, epochs=this.epochs, start=start, on_epoch=on_epoch)
+        if from_writer(lambda: checkpoints.epoch != progress.epoch):  # nobody was left to reach the last epoch
             checkpoints.save(progress)
+        write_metrics(this, progress)  # which a killed run may not have got to
     return progress
 
 
+def write_metrics(this: Run, progress: Progress) -> None:
+    """`metrics.csv` of all epochs so far."""
+    runs.write_metrics(this.folder / "metrics.csv", progress.history)
+
+
+def mark_incomplete(this: Run) -> None:
+    """What `summary.json` says of a run that goes on is of before."""
+    path = this.folder / "summary.json"
+    if from_writer(path.exists):
+        runs.write_json(path, {**runs.read_json(path), "complete": False})
+
+
 def restore(this: Run, sweep: Sweep, checkpoints: Checkpoints) -> Progress | None:
-    """Where a resumed run stands; None for a run that has not finished an epoch yet."""
+    """Where a resumed run stands; None for a run that has not finished an epoch yet, which is saved first of all."""
     if not this.environments:
         return None
     if from_writer(lambda: checkpoints.epoch is None and not (this.folder / "metrics.csv").exists()):
@@ -252,34 +295,7 @@ def write_config(this: Run) -> None:
     runs.write_json(this.folder / "config.json", config)
 
 
-def summary(this: Run, progress: Progress, evaluation: Evaluation, quality: Quality, seconds: float) -> dict[str, Any]:
-    """The final numbers of every member, and what they took."""
-    trained = {row["member"]: row for row in last_rows(progress.history, "train")}
-    members = [
-        {
-            **row,
-            "train_loss": trained[row["member"]]["loss"],
-            "steps": int(progress.state.step[k]),
-            **{name: float(np.mean(values[k], dtype=np.float64)) for name, values in quality._asdict().items()},
-            "kl_per_dimension": np.asarray(evaluation.kl_per_dimension[k], np.float64).mean(axis=0).tolist(),
-        }
-        for k, row in enumerate(last_rows(progress.history, "test"))
-    ]
-    return {
-        "epochs": progress.epoch,
-        "complete": progress.epoch == this.epochs or not any(row["alive"] for row in members),
-        "parameters": parameter_count(progress.state.params),
-        "layers": layer_counts(progress.state.params),
-        "diverged": sum(not row["alive"] for row in members),
-        "collapsed": sum(bool(row["alive"] and row["collapsed"]) for row in members),
-        "train_seconds": seconds,
-        "members": members,
-        "dataset": runs.dataset_record(this.dataset),
-        "environment": runs.environment(),
-    }
-
-
 def say(text: str) -> None:
     """A line for the person at the terminal; of several processes only the writer has one to tell."""
     if is_writer():
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)

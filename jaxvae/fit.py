@@ -14,7 +14,7 @@ from jaxvae.config import Config, DataOn, MemberAxis
 from jaxvae.data.dataset import Dataset
 from jaxvae.feeding import abstract_batches, fed_epoch, fits, parts_on_device, replicate
 from jaxvae.losses import RECONSTRUCTIONS
-from jaxvae.metrics import Evaluation, Quality, summarize
+from jaxvae.metrics import Evaluation, Quality, mean_image_mse, summarize
 from jaxvae.models import ARCHITECTURES, VAE, default_lowering
 from jaxvae.parallel import (
     BY_MEMBER,
@@ -82,6 +82,7 @@ class Sweep:
         model: the VAE, static.
         members: hyper-parameters and seeds.
         mesh: the devices, all by default; see `jaxvae.parallel`.
+        mean_image_mse: squared error of the mean training image on the test split: what is worse has learned nothing.
         train, test: the data, on the devices where it fits them; see `jaxvae.feeding`.
     """
 
@@ -99,6 +100,7 @@ class Sweep:
         self.mesh = make_mesh(len(members), choose_devices() if devices is None else devices)
         connect(self.mesh)
         self.class_names = dataset.class_names
+        self.mean_image_mse = mean_image_mse(dataset.train.image, dataset.test.image)
         self.batch_size = batch_size
         on_device = data_on == "device" or (data_on == "auto" and fits(dataset, free_bytes(self.mesh)))
         self.train, self.test = (
@@ -151,8 +153,9 @@ class Sweep:
         """Train one epoch, then evaluate on the test split. `progress.state` is donated: do not use it again."""
         number = progress.epoch + 1
         state, terms = self.train_epoch(progress.state, number)
-        alive = to_host(state.alive)
-        rows = self._train_rows(terms, alive) + self._test_rows(self.evaluate(state), alive)
+        marks = to_host({"steps": state.step, "alive": state.alive})
+        rows = self._train_rows(terms) + self._test_rows(self.evaluate(state))
+        rows = [{**row, **{name: mark[row["member"]].item() for name, mark in marks.items()}} for row in rows]
         return Progress(number, state, progress.history + [{**row, "epoch": number} for row in rows])
 
     def own(self, progress: Progress) -> Progress:
@@ -200,7 +203,7 @@ class Sweep:
         """Arrays of the members that there are."""
         return unpadded(tree, len(self.members), self.mesh)
 
-    def _train_rows(self, terms: Terms, alive: np.ndarray) -> list[Row]:
+    def _train_rows(self, terms: Terms) -> list[Row]:
         """Means over the epoch, weighted by examples, in float64; the model changes while they are taken."""
         count = len(self.train.image)
         weight = np.full(num_steps(count, self.batch_size), self.batch_size, np.float64)
@@ -211,19 +214,17 @@ class Sweep:
                 **self.members.describe(k),
                 "split": "train",
                 **{name: float(mean[k]) for name, mean in means.items()},
-                "alive": bool(alive[k]),
             }
             for k in range(len(self.members))
         ]
 
-    def _test_rows(self, evaluation: Evaluation, alive: np.ndarray) -> list[Row]:
+    def _test_rows(self, evaluation: Evaluation) -> list[Row]:
         evaluation = to_host(evaluation)
         return [
             {
                 **self.members.describe(k),
                 "split": "test",
-                **summarize(jax.tree.map(lambda x, k=k: x[k], evaluation)),
-                "alive": bool(alive[k]),
+                **summarize(jax.tree.map(lambda x, k=k: x[k], evaluation), self.mean_image_mse),
             }
             for k in range(len(self.members))
         ]

@@ -1,7 +1,7 @@
 """What a trained model is worth: per-example values from one compiled pass over a split, reduced once in float64."""
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import dm_pix
 import jax
@@ -19,6 +19,19 @@ from jaxvae.types import Batch, Hparams
 Results = TypeVar("Results")
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active if its posterior mean varies more than this over the data (Burda et al. 2016)."""
+DEAD_VARIANCE = 1e-6
+"""A decoder is dead if the pixels that it makes of latents from the prior vary less: by a quarter of a grey level."""
+PRIOR_SAMPLES = 16
+PRIOR_NUMBER = np.uint32(2**32 - 1)
+"""Their key's number, which no example has."""
+WORSE = 1.001
+"""A member is worse than the mean image where its squared error is larger by more than this factor."""
+DEGENERATE = {
+    "collapsed": "collapsed",
+    "dead_decoder": "with a dead decoder",
+    "worse_than_mean_image": "worse than the mean image",
+}
+"""Flags of a member that has learned nothing, in words."""
 
 
 def default_batch_size(model: VAE) -> int:
@@ -36,6 +49,8 @@ class Evaluation(NamedTuple):
     mean: Array  # [N, Z] posterior mean
     mse: Array  # [N] mean over pixels of (x - decoded posterior mean)^2
     ssim: Array  # [N] of the same pair
+    clamped: Array  # [N] share of the latents whose log-variance the model's `logvar_bound` holds
+    decoder_spread: Array  # [N] variance over latents from the prior of what is decoded, mean over pixels; all the same
 
 
 def evaluate(
@@ -56,6 +71,8 @@ def evaluate(
     `axis_name`, an axis of devices, each takes its part of every batch, and all get the results of all.
     """
 
+    prior_key = jax.random.fold_in(key, PRIOR_NUMBER)
+
     def values(batch: Batch, number: Array) -> Evaluation:
         image, label, _ = batch
         keys = example_keys(key, number)
@@ -63,7 +80,9 @@ def evaluate(
         posterior = encode(model, params, image, label)
         decoded = jax.nn.sigmoid(decode(model, params, posterior.mean, label))
         likeness = mse(decoded, image), ssim(decoded, image)
-        return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, *likeness)
+        clamped = jnp.mean(jnp.abs(posterior.logvar) >= model.logvar_bound, -1, dtype=jnp.float32)
+        spread = jnp.full(len(image), decoder_spread(model, params, prior_key))
+        return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, *likeness, clamped, spread)
 
     return over_examples(values, split, batch_size or default_batch_size(model), first, axis_name)
 
@@ -123,6 +142,23 @@ def sampled_quality(
     return over_examples(values, split, batch_size or default_batch_size(model), first, axis_name)
 
 
+def decoder_spread(model: VAE, params: dict, key: Array) -> Array:
+    """Variance, over latents from the prior, of the pixels that are decoded from them; a scalar, mean over pixels.
+
+    0 for a decoder that makes the same of everything. A conditional one gets the first label every time.
+    """
+    z = jax.random.normal(key, (PRIOR_SAMPLES, model.latent_dim))
+    images = jax.nn.sigmoid(decode(model, params, z, jnp.zeros(PRIOR_SAMPLES, jnp.int32)))
+    return jnp.mean(jnp.var(images, axis=0))
+
+
+def mean_image_mse(train: np.ndarray, test: np.ndarray) -> float:
+    """The squared error of always answering with the mean of `train` [N, H, W, C], on `test`; uint8, in [0, 1]²."""
+    mean = train.mean(axis=0, dtype=np.float64)
+    squares = sum(float(np.square(image - mean).sum()) for image in test)
+    return squares / test.size / 255.0**2
+
+
 def mse(decoded: Array, image: Array) -> Array:
     """Mean squared difference of the pixels of two images; [..., H, W, C] -> [...]."""
     return jnp.mean(jnp.square(decoded - image), (-3, -2, -1))
@@ -149,11 +185,28 @@ def active_units(mean: np.ndarray) -> np.ndarray:
     return np.var(np.asarray(mean, np.float64), axis=0) > ACTIVE_VARIANCE
 
 
-def summarize(evaluation: Evaluation) -> dict[str, float | int | bool]:
-    """Means over the examples of ONE member in float64; `collapsed` means that no latent dimension is active."""
+def summarize(evaluation: Evaluation, mean_image_mse: float = float("inf")) -> dict[str, float | int | bool]:
+    """Means over the examples of ONE member in float64, and what is degenerate about it, the keys of `DEGENERATE`.
+
+    `collapsed` means that no latent dimension is active.
+    """
     active = int(active_units(np.asarray(evaluation.mean)).sum())
     means = {
         name: float(np.mean(np.asarray(getattr(evaluation, name), np.float64)))
-        for name in ("loss", "reconstruction", "kl", "mse", "ssim")
+        for name in ("loss", "reconstruction", "kl", "mse", "ssim", "clamped", "decoder_spread")
     }
-    return {**means, "active_units": active, "collapsed": active == 0}
+    return {
+        **means,
+        "active_units": active,
+        "collapsed": active == 0,
+        "dead_decoder": means["decoder_spread"] < DEAD_VARIANCE,
+        "worse_than_mean_image": means["mse"] > WORSE * mean_image_mse,
+    }
+
+
+def findings(row: Mapping[str, Any]) -> list[str]:
+    """What is wrong with one member, by its last test row, in words; a member that diverged has nothing else."""
+    if not row["alive"]:
+        return [f"diverged after {row['steps']} step{'s' * (row['steps'] != 1)}"]
+    found = [text for flag, text in DEGENERATE.items() if row.get(flag)]
+    return found + [f"log-variance at its bound for {row['clamped']:.2g} of the latents"] * bool(row.get("clamped"))

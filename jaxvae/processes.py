@@ -49,6 +49,7 @@ def join(flags: ComputeFlags) -> None:
         if jax.process_count() > 1:
             raise ConfigError(f"there are {jax.process_count()} processes; give --coordinator auto to each")
         return
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from `jaxvae.interrupt`
     try:
         jax.distributed.initialize(
             None if coordinator == "auto" else coordinator,

@@ -15,6 +15,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from jaxvae.files import write_whole
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 ONE = r"[-+]?[\d,]*\.?\d+(e[-+]\d+)?%?"
@@ -160,10 +162,7 @@ def write_report(
 </body>
 </html>
 """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, page.encode())
 
 
 def figcaption(text: str) -> str:

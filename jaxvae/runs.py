@@ -1,15 +1,22 @@
-"""A run folder: settings, metrics, summary, figures, checkpoints. Every file is replaced whole, never half written."""
+"""A run folder: settings, metrics, summary, figures, checkpoints. Every file is replaced whole, never half written.
+
+One process at a time, or the writer of several that train together, holds a folder's lock, which ends with it.
+"""
 
 import csv
+import errno
+import fcntl
 import io
 import json
 import math
 import os
 import platform
 import secrets
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +26,18 @@ import jax
 
 import jaxvae
 from jaxvae.data.dataset import Dataset
-from jaxvae.errors import ConfigError, RunFolderError
+from jaxvae.errors import ConfigError, FolderInUseError, RunFolderError, printable
+from jaxvae.files import write_whole
 from jaxvae.fit import Row
 from jaxvae.processes import is_writer
 from jaxvae.sweep import HPARAMS
 
 COLUMNS = (
     *("member", "seed", *HPARAMS, "epoch", "split", "loss", "reconstruction", "kl"),
-    *("mse", "ssim", "active_units", "collapsed", "alive"),
+    *("mse", "ssim", "active_units", "clamped", "decoder_spread"),
+    *("collapsed", "dead_decoder", "worse_than_mean_image", "steps", "alive"),
 )
+LOCK = ".lock"
 
 
 def new_folder(experiment: str, out: Path | None) -> Path:
@@ -40,7 +50,10 @@ def new_folder(experiment: str, out: Path | None) -> Path:
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     folder = out or Path("results") / experiment / stamp
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+            if folder.is_dir():
+                with in_use(folder, make=False):
+                    pass
             raise ConfigError(f"out is {folder}, which is not empty; name a new folder, or continue with --resume")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -48,17 +61,44 @@ def new_folder(experiment: str, out: Path | None) -> Path:
     return folder
 
 
+@contextmanager
+def in_use(folder: Path, *, make: bool = True) -> Iterator[None]:
+    """Hold the lock of a run folder; it goes with the process, however that ends. Without `make` only if there is one.
+
+    Raises:
+        FolderInUseError: another process holds it.
+        RunFolderError: it cannot be written.
+    """
+    path = folder / LOCK
+    try:
+        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if make else 0), 0o644)
+    except FileNotFoundError:
+        if make:
+            raise
+        yield
+        return
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise RunFolderError(f"{path}: cannot be locked on this file system: {error.strerror}") from error
+            owner = printable(os.pread(file, 300, 0).decode(errors="replace").strip()) or "another process"
+            raise FolderInUseError(f"{folder} is in use by {owner}; wait for it, or name another folder") from error
+        if make:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(file)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step; of several processes only the writer does."""
-    if not is_writer():
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+    if is_writer():
+        write_whole(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxvae.fit import Row
 from jaxvae.labels import varying
+from jaxvae.metrics import DEGENERATE
 from jaxvae.sweep import HPARAMS
 
 HEADER = ("members", "train loss", "test loss", "reconstruction", "KL", "MSE", "SSIM", "active units", "remarks")
@@ -44,10 +45,11 @@ def spread(rows: Sequence[Row], name: str, digits: int) -> str:
 
 
 def remarks(test: Sequence[Row], count: int) -> str:
-    """What the means hide: members that diverged or collapsed."""
-    collapsed, diverged = sum(bool(row["collapsed"]) for row in test), count - len(test)
-    found = [f"{n} of {count} {what}" for n, what in ((diverged, "diverged"), (collapsed, "collapsed")) if n]
-    return ", ".join(found)
+    """What the means hide: members that diverged, which are not in them, and those that have learned nothing."""
+    counts = {"diverged": count - len(test)}
+    counts |= {text: sum(bool(row[flag]) for row in test) for flag, text in DEGENERATE.items()}
+    counts["with log-variances at the bound"] = sum(bool(row["clamped"]) for row in test)
+    return ", ".join(f"{n} of {count} {what}" for what, n in counts.items() if n)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], stream: TextIO) -> None:

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxvae"
 ORDER = [  # each may import what stands before it
-    {"errors", "cache", "labels", "geometry", "morphology"},
-    {"config"},
+    {"errors", "cache", "labels", "geometry", "morphology", "interrupt"},
+    {"config", "files"},
     {"types", "data", "flags", "report", "plots"},
     {"losses", "models", "batches", "parallel", "processes"},
     {"cli"},
@@ -19,7 +19,8 @@ ORDER = [  # each may import what stands before it
     {"feeding"},
     {"fit"},
     {"checkpoint", "runs", "progress", "tables", "figures"},
-    {"sweep_report"},
+    {"sweep_report", "resuming"},
+    {"summary"},
     {"experiment"},
 ]
 ONLY_IMPORTER = {

@@ -110,7 +110,8 @@ def loss_curves(
 
     Args:
         history: one row per member, epoch and split ("train" or "test") with the keys member, epoch, split, `by`,
-            loss, reconstruction and kl; alive (bool) if a member can diverge and yet keep finite values.
+            loss, reconstruction and kl; alive (bool) if a member can diverge and yet keep finite values; steps (int),
+            after how many that was.
         by: the column that groups the members: a hyper-parameter, or texts that name the groups.
         colors: label -> colour; the palette of the labels by default.
         printed: label -> rows with the keys epoch, loss, reconstruction and kl (those that are known) to show as dots,
@@ -135,7 +136,7 @@ def loss_curves(
             every = 1 + len(points) // (DOTS + 1)
             shown = points[(len(points) - 1) % every :: every]  # the last one always
             axes.plot(*np.reshape(shown, (-1, 2)).T, linestyle="none", **dot(colors[name]))
-    handles = legend_handles(drawn, colors)
+    handles = legend_handles(drawn, colors) + divergence(history, by)
     if printed:
         handles.append(Line2D([], [], linestyle="none", label="document", **dot(GREY)))
     if any(len(curve.label) > LONG for curve in drawn):
@@ -152,11 +153,23 @@ def dot(color: str) -> dict:
 
 
 def legend_handles(curves: Sequence[Curve], colors: Mapping[str, str]) -> list[Line2D]:
-    """One legend for all panels: a colour per label, a line style per split, the cross if a member diverged."""
+    """One legend for all panels: a colour per label, a line style per split."""
     labels = dict.fromkeys(curve.label for curve in curves)
     handles = [Line2D([], [], color=colors[name], linewidth=3, label=name) for name in labels]
     splits = {curve.split: len(curve.epochs) for curve in curves}
     handles += [Line2D([], [], label=split, **line_style(split, splits[split], GREY)) for split in splits]
-    if not all(curve.survived.all() for curve in curves):
-        handles.append(Line2D([], [], color=GREY, marker="x", linestyle="none", markeredgewidth=2, label="diverged"))
     return handles
+
+
+def divergence(history: Sequence[Mapping], by: str) -> list[Line2D]:
+    """The cross, and how many members it stands for, after how many steps; nothing where none diverged."""
+    newest = {(row[by], row["member"]): row for row in history if row["split"] == "train"}
+    lost = [row for row in newest.values() if not (row.get("alive", True) and np.isfinite(row["loss"]))]
+    if not lost:
+        return []
+    text = f"{len(lost)} of {len(newest)} diverged"
+    steps = sorted({row["steps"] for row in lost if "steps" in row})
+    if steps:
+        last = f"{steps[0]} to {steps[-1]}" if len(steps) > 1 else f"{steps[0]}"
+        text += f"\nafter {last} step{'s' * (last != '1')}"
+    return [Line2D([], [], color=GREY, marker="x", linestyle="none", markeredgewidth=2, label=text)]

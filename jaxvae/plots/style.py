@@ -4,7 +4,6 @@ import io
 import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
@@ -14,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from numpy.typing import ArrayLike
 from PIL import Image
+
+from jaxvae.files import write_whole
 
 DPI = 150
 WIDTH = 10.0  # inches, so 1500 pixels; at 1000 pixels the smallest text is still 12 pixels high
@@ -144,7 +145,4 @@ def shrink(data: bytes, width: int) -> bytes:
 
 def save(figure: matplotlib.figure.Figure, path: str | os.PathLike) -> None:
     """Write the figure as PNG. Atomic: a reader sees the old file or the whole new one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(png(figure))
-    os.replace(temporary, path)
+    write_whole(path, png(figure))
