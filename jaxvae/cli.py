@@ -16,6 +16,7 @@ from jaxvae.interrupt import heeding_signals
 
 INTERRUPTED = 130
 LONGEST_ARGUMENT = 4096  # a path's on Linux
+DEEPEST_FOLDER = 200
 LONGEST_LINE = 1000
 
 
@@ -118,6 +119,8 @@ def check_arguments(argv: Sequence[str]) -> None:
             raise ConfigError(f"{which} is empty: {argument!r}; give a value, or leave the flag out")
         if len(argument) > LONGEST_ARGUMENT:
             raise ConfigError(f"{which} has {len(argument)} characters, more than {LONGEST_ARGUMENT}: {argument}")
+        if (depth := argument.count("/")) > DEEPEST_FOLDER:
+            raise ConfigError(f"{which} goes through {depth} folders, more than {DEEPEST_FOLDER}: {argument}")
         if printable(argument) != argument:
             raise ConfigError(f"{which} has control characters or undecodable bytes: {argument}")
         if argument.replace("_", "-").startswith("--tyro-"):  # writes files of its own
@@ -125,14 +128,19 @@ def check_arguments(argv: Sequence[str]) -> None:
 
 
 def in_one_line(box: str) -> str:
-    """What tyro says in a box: its first section, what is wrong; and the flags that were perhaps meant."""
-    lines = [line.strip("│|").strip() for line in box.splitlines()]
-    lines = [line for line in lines if not line.startswith(("╭", "╰", "+"))]
-    is_rule = [bool(line) and not line.strip("─-") for line in lines]
-    wrong = " ".join(" ".join(lines[: [*is_rule, True].index(True)]).split())
-    wrong = wrong.partition(" Got errors:")[0].removeprefix("Error parsing ")
-    wrong = re.sub(r"no type matching \{None\}\|(\S+) could be instantiated from \[(.*)\]\.", r"\2 is no \1", wrong)
-    meant = re.findall(r"^(--[\w-]+)", "\n".join(lines[is_rule.index(True) :]), re.M) if "Perhaps you" in box else []
+    """What tyro says in a box, or in ASCII below a title: what is wrong, and the flags that were perhaps meant."""
+    sections: list[list[str]] = [[]]
+    for line in (line.strip("│ ") for line in box.splitlines()):
+        if len(line) > 9 and not line.strip("─-"):  # a rule
+            sections.append([])
+        elif not line.startswith(("╭", "╰")):
+            sections[-1].append(line)
+    if not box.startswith("╭") and len(sections) > 1:
+        del sections[0]
+    wrong = " ".join(" ".join(sections[0]).split()).partition(" Got errors:")[0].removeprefix("Error parsing ")
+    wrong = re.sub(r"no type matching \{None\}\|(\S+) could be instantiated from \[(.*)\]", r"\2 is no \1", wrong)
+    others = [line for section in sections[1:] for line in section]
+    meant = [line.split()[0] for line in others if line.startswith("--")] if "Perhaps you meant:" in others else []
     return wrong.rstrip(".") + (f"; perhaps you meant {' or '.join(meant)}" if meant else "")
 
 

@@ -64,6 +64,12 @@ def load(name: str, files: dict[str, Path], source: str, num_classes: int = 10) 
                 f"{files[labels]}: expected labels from 0 to {num_classes - 1}, found {highest}; "
                 "replace the file with an intact copy"
             )
+    train, test = arrays["train-images"].shape[1:], arrays["t10k-images"].shape[1:]
+    if train != test:
+        raise DataError(
+            f"{files['train-images']}: expected images of {test[0]}x{test[1]}, as in {files['t10k-images'].name}, "
+            f"found {train[0]}x{train[1]}; both files must come from one data set"
+        )
     return Dataset(
         name=name,
         train=Split(arrays["train-images"][..., None], arrays["train-labels"].astype(np.int32)),

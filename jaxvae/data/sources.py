@@ -105,8 +105,9 @@ def _from_cache(name: str, folder: Path) -> Dataset:
 
 def _check(dataset: Dataset) -> None:
     """Raise DataError unless images are 28x28 grey and use the byte range: 0/1 pixels would train as all black."""
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
-        where = f"{dataset.source}: {name} images"
+    for name, split, start in (("train", dataset.train, "train-images"), ("test", dataset.test, "t10k-images")):
+        file = next((file for file in dataset.sha256 if file.startswith(start)), f"{name} images")
+        where = f"{dataset.source}: {file}"
         if split.image.shape[1:] != (28, 28, 1):
             found = "x".join(map(str, split.image.shape[1:]))
             raise DataError(f"{where}: expected 28x28x1, found {found}; give the folder of the right data set")

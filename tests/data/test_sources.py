@@ -127,13 +127,13 @@ def test_other_image_sizes_and_binary_pixels_are_refused(
     write_idx_files(tmp_path, random_arrays(size=32))
     with pytest.raises(DataError) as error:
         load("mnist", tmp_path)
-    assert_one_line(error, "train images: expected 28x28x1, found 32x32x1")
+    assert_one_line(error, str(tmp_path), "train-images-idx3-ubyte.gz: expected 28x28x1, found 32x32x1")
     arrays = random_arrays()
     images, labels = arrays["test"]
     write_idx_files(tmp_path, arrays | {"test": (images // 128, labels)})
     with pytest.raises(DataError) as error:
         load("mnist", tmp_path)
-    assert_one_line(error, "test images: expected pixels from 0 to 255, found 0 to 1")
+    assert_one_line(error, str(tmp_path), "t10k-images-idx3-ubyte.gz: expected pixels from 0 to 255, found 0 to 1")
 
 
 @pytest.mark.parametrize("name", ["mnist", "auto"])
