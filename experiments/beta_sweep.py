@@ -71,7 +71,7 @@ def own_settings(flags: BetaSweep) -> BetaSweep | None:
         return None
     from jaxvae import resuming
 
-    return resuming.own_settings(flags)
+    return resuming.own_settings(flags, "beta_sweep")
 
 
 if __name__ == "__main__":

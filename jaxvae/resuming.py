@@ -22,7 +22,7 @@ def read_config(kind: type[FlagsT], folder: Path, name: str | None = None) -> tu
         raise ConfigError(f"resume is {folder}, which is not a run folder: it has no config.json")
     recorded = runs.read_json(folder / "config.json")
     if not isinstance(recorded, dict) or recorded.get("experiment") != (name or recorded.get("experiment")):
-        raise ConfigError(f"resume is {folder}, whose config.json is not one of {name}")
+        raise ConfigError(f"resume is {folder}, whose config.json is not one of {name or 'a run'}")
     saved: FlagsT = from_json(kind, recorded.get("flags"))
     complete = isinstance(recorded.get("dataset"), dict) and isinstance(recorded.get("environments"), list)
     if not complete or not recorded["environments"] or saved.sweep.epochs is None or saved.sweep.batch_size is None:
@@ -30,12 +30,16 @@ def read_config(kind: type[FlagsT], folder: Path, name: str | None = None) -> tu
     return saved, recorded
 
 
-def own_settings(flags: FlagsT) -> FlagsT | None:
-    """What `flags` have where they say nothing else: of a resumed run its own settings; None for a new run."""
+def own_settings(flags: FlagsT, name: str | None = None) -> FlagsT | None:
+    """What `flags` have where they say nothing else: of a resumed run its own settings; None for a new run.
+
+    Raises:
+        ConfigError: the folder to resume is not that of a run, of experiment `name` if that is given.
+    """
     folder = flags.run.resume
     if folder is None:
         return None
-    saved, _ = read_config(type(flags), folder)
+    saved, _ = read_config(type(flags), folder, name)
     where = RunFlags(resume=folder, checkpoint_every=saved.run.checkpoint_every)
     return replace(saved, compute=ComputeFlags(), run=where)
 

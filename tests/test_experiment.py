@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import sys
 
 import numpy as np
 import pytest
 
-from experiments.beta_sweep import BetaSweep, run
-from jaxvae import cli, latent, processes
+from experiments.beta_sweep import BetaSweep, own_settings, run
+from jaxvae import cli, experiment, files, latent, processes, runs
 from jaxvae.checkpoint import Checkpoints
 from jaxvae.errors import ConfigError
 from jaxvae.experiment import begin, run_joined, what_must_agree
@@ -28,7 +29,7 @@ FIGURES = {
 def sweep(*flags) -> int:
     """The command on two devices, if not on more."""
     devices = () if "--devices" in flags else ("--devices", 2)
-    return cli.main("beta_sweep", BetaSweep, run, [str(flag) for flag in (*flags, *devices)])
+    return cli.main("beta_sweep", BetaSweep, run, [str(flag) for flag in (*flags, *devices)], resumed=own_settings)
 
 
 def read(folder, name):
@@ -89,7 +90,8 @@ def test_resume_is_the_unbroken_run(tmp_path):
     check_folder(tmp_path / "parts", members=2, epochs=3, figures=FIGURES)
     whole, parts = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
-    assert read(tmp_path / "whole", "summary.json")["members"] == read(tmp_path / "parts", "summary.json")["members"]
+    for name in ("members", "state_sha256"):
+        assert read(tmp_path / "whole", "summary.json")[name] == read(tmp_path / "parts", "summary.json")[name]
     assert len(read(tmp_path / "parts", "config.json")["environments"]) == 2
 
 
@@ -160,7 +162,7 @@ def finished(kept, tmp_path):
     [
         (lambda config: config.pop("environments"), 2, "incomplete"),
         (lambda config: config.pop("dataset"), 2, "incomplete"),
-        (lambda config: config["dataset"].update(sha256={"x": "y"}), 2, "other checksums"),
+        (lambda config: config["dataset"].update(sha256={"x": "y"}), 3, "expected the run's data"),
         (lambda config: config["flags"]["sweep"].update(epochs=None), 2, "incomplete"),
         (lambda config: config["flags"]["sweep"].update(betas=[1.0, 2.0]), 4, "this run needs"),
         (lambda config: config["flags"]["model"].update(latent_dim=7), 4, "this run needs"),
@@ -180,17 +182,88 @@ def test_a_refused_resume_changes_nothing(finished, capsys, damage, code, messag
 
 
 def test_resume_refuses_fewer_epochs_other_settings_and_lost_checkpoints(finished, capsys):
-    for flags, code, message in (
-        (("--epochs", 1), 2, "epochs is 1, but"),
-        (("--betas", 2), 2, "with its own settings"),
+    for flags, message in (
+        (("--epochs", 1), "epochs is 1, but"),
+        (("--betas", 2, 3, "--latent-dim", 7), "betas is 1.0, not 2.0 3.0; latent_dim is 20, not 7; only --epochs"),
+        (("--betas", 1, 3, 8, 16), "betas is 1.0, not 1.0 3.0 8.0 16.0; only"),  # the default, asked for
     ):
-        assert sweep("--resume", finished, *flags) == code
+        assert sweep("--resume", finished, *flags) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]
     shutil.rmtree(finished / "checkpoints")
     metrics = (finished / "metrics.csv").read_bytes()
     assert sweep("--resume", finished, "--epochs", 3) == 4
     assert "no checkpoint to resume from" in capsys.readouterr().err
     assert (finished / "metrics.csv").read_bytes() == metrics
+
+
+def test_a_run_s_own_settings_may_be_said_again_and_what_changes_no_number_may_change(finished):
+    again = (*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 4, "--checkpoint-every", 1, "--devices", 1)
+    assert sweep("--resume", finished, *again) == 0
+    assert read(finished, "config.json")["flags"]["run"]["checkpoint_every"] == 1
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"3", "4"}
+
+
+def test_a_folder_in_use_is_refused_with_the_name_of_its_user(finished, tmp_path, capsys):
+    with runs.in_use(finished):
+        for flags in (("--resume", finished), ("--out", finished, "--dataset", "digits")):
+            assert sweep(*flags) == 7
+            assert f"is in use by process {os.getpid()} on " in capsys.readouterr().err.splitlines()[-1]
+    assert sweep("--resume", finished) == 0  # given back
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_with_a_checkpoint_of_the_epoch_that_it_comes_in(tmp_path, monkeypatch, capsys, number, code):
+    epoch = Sweep.epoch
+
+    def signalled(self, progress):
+        if progress.epoch == 1:
+            os.kill(os.getpid(), number)
+        return epoch(self, progress)
+
+    flags = (*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 4, "--checkpoint-every", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweep, "epoch", signalled)
+        assert sweep(*flags, "--out", tmp_path / "run") == code
+    assert f"--resume {tmp_path / 'run'}" in capsys.readouterr().err.splitlines()[-1]
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        assert checkpoints.epoch == 2
+    assert sweep("--resume", tmp_path / "run") == 0
+    assert sweep(*flags, "--out", tmp_path / "whole") == 0
+    whole, resumed = (read(tmp_path / name, "summary.json")["state_sha256"] for name in ("whole", "run"))
+    assert whole == resumed
+
+
+def test_a_figure_that_fails_costs_no_training(tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise ValueError("no font\nat all")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "write_sweep_report", fail)
+        assert sweep(*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 2, "--out", tmp_path / "run") == 6
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "trained and saved, but without its report (no font)" in error
+    assert f"--resume {tmp_path / 'run'}" in error
+    assert not read(tmp_path / "run", "summary.json")["complete"]
+    assert sweep("--resume", tmp_path / "run") == 0
+    check_folder(tmp_path / "run", members=1, epochs=2, figures=FIGURES)
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "summary.json", "curves.png", "report.html"])
+def test_a_full_disk_ends_with_6_and_the_run_goes_on_when_there_is_room(finished, monkeypatch, capsys, name):
+    write = files.Path.write_bytes
+
+    def full(path, content):
+        if path.name == f".{name}.tmp":
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.Path, "write_bytes", full)
+        assert sweep("--resume", finished, "--epochs", 3) == 6
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert not read(finished, "summary.json")["complete"] or name == "summary.json"
+    assert sweep("--resume", finished, "--epochs", 3) == 0
+    check_folder(finished, members=1, epochs=3, figures=FIGURES)
 
 
 def test_the_end_of_training_has_a_checkpoint_whatever_the_interval(tmp_path):
@@ -253,11 +326,9 @@ def test_a_process_that_begins_otherwise_is_refused_before_it_begins(tmp_path, m
 
 
 def test_a_typo_is_answered_with_the_flag(capsys):
-    with pytest.raises(SystemExit) as error:
-        sweep("--bettas", 1)
-    assert error.value.code == 2
-    captured = capsys.readouterr()
-    assert "--betas" in captured.err + captured.out
+    assert sweep("--bettas", 1) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--betas" in line
 
 
 def test_help_is_complete_and_needs_no_jax(tmp_path):

@@ -6,7 +6,20 @@ from skimage.metrics import structural_similarity
 
 from jaxvae.batches import DeviceSplit
 from jaxvae.losses import bernoulli, gaussian_kl_per_dimension, squared_error
-from jaxvae.metrics import Evaluation, active_units, evaluate, sampled_quality, ssim, summarize, uniform_ssim
+from jaxvae.metrics import (
+    DEAD_VARIANCE,
+    PRIOR_SAMPLES,
+    Evaluation,
+    active_units,
+    decoder_spread,
+    evaluate,
+    findings,
+    mean_image_mse,
+    sampled_quality,
+    ssim,
+    summarize,
+    uniform_ssim,
+)
 from jaxvae.models import VAE
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.types import Hparams, Posterior
@@ -44,14 +57,15 @@ def test_active_units_by_hand():
 def make_evaluation(mean):
     n = len(mean)
     one = np.arange(n, dtype=np.float32)
-    return Evaluation(one, one, one, np.zeros_like(mean), mean, one / 10, one / 100)
+    return Evaluation(one, one, one, np.zeros_like(mean), mean, one / 10, one / 100, one / 4, one / 2)
 
 
 def test_summary_by_hand():
     collapsed = summarize(make_evaluation(np.zeros((3, 2), np.float32)))
     assert collapsed == {
         "loss": 1.0, "reconstruction": 1.0, "kl": 1.0, "mse": pytest.approx(0.1), "ssim": pytest.approx(0.01),
-        "active_units": 0, "collapsed": True,
+        "clamped": 0.25, "decoder_spread": 0.5, "active_units": 0, "collapsed": True, "dead_decoder": False,
+        "worse_than_mean_image": False,
     }  # fmt: skip
     spread = np.array([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]], np.float32)
     assert summarize(make_evaluation(spread))["active_units"] == 1
@@ -61,7 +75,7 @@ def test_summary_by_hand():
 def test_means_are_summed_in_float64():
     n = 2_000_000
     evaluation = Evaluation(
-        *[np.full(n, 0.1, np.float32)] * 3, *[np.zeros((1, 1))] * 2, *[np.full(n, 0.1, np.float32)] * 2
+        *[np.full(n, 0.1, np.float32)] * 3, *[np.zeros((1, 1))] * 2, *[np.full(n, 0.1, np.float32)] * 4
     )
     np.testing.assert_allclose(summarize(evaluation)["loss"], np.float32(0.1), rtol=1e-12)
     running = np.cumsum(np.full(n, 0.1, np.float32))[-1] / n  # negative control: float32, one by one
@@ -103,3 +117,56 @@ def test_sampled_quality_is_that_of_the_sample_in_the_loss(noise):
     np.testing.assert_allclose(sampled.sampled_mse, result.reconstruction * 0.2 / 256, rtol=1e-5)
     same = np.allclose(sampled.sampled_mse, result.mse, rtol=1e-5), np.allclose(sampled.sampled_ssim, result.ssim)
     assert same == ((True, True) if noise == "none" else (False, False))
+
+
+def small_model():
+    """A model of 16x16 images, and its parameters."""
+    model = VAE(MLPEncoder((8,)), MLPDecoder((8,), SHAPE), latent_dim=3)
+    params = model.init(jax.random.key(0), jnp.zeros(SHAPE), jax.random.key(1))["params"]
+    return model, params
+
+
+def test_a_decoder_that_makes_the_same_of_everything_is_dead():
+    model, params = small_model()
+    alive = float(decoder_spread(model, params, jax.random.key(2)))
+    z = jax.random.normal(jax.random.key(2), (PRIOR_SAMPLES, 3))
+    images = jax.vmap(lambda z: jax.nn.sigmoid(model.apply({"params": params}, z, method=VAE.decode)))(z)
+    np.testing.assert_allclose(alive, np.var(np.asarray(images, np.float64), axis=0).mean(), rtol=1e-5)
+    assert alive > DEAD_VARIANCE
+    dead = {**params, "decoder": jax.tree.map(jnp.zeros_like, params["decoder"])}
+    assert float(decoder_spread(model, dead, jax.random.key(2))) == 0.0
+
+
+def planted(params, images, model):
+    split = DeviceSplit(jnp.asarray(images), jnp.zeros(len(images), jnp.int32))
+    evaluation = evaluate(model, squared_error, params, Hparams(), split, jax.random.key(0))
+    return {
+        **summarize(jax.tree.map(np.asarray, evaluation), mean_image_mse(images, images)),
+        "alive": True,
+        "steps": 5,
+    }
+
+
+def test_degenerate_members_are_named():
+    model, params = small_model()
+    params = {**params, "heads": jax.tree.map(lambda x: 9.0 * x, params["heads"])}
+    images = np.random.default_rng(0).integers(0, 256, (20, *SHAPE), np.uint8)
+    assert findings(planted(params, images, model)) == ["worse than the mean image"]  # untrained
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    assert findings(planted(zeros, images, model)) == [
+        "collapsed",
+        "with a dead decoder",
+        "worse than the mean image",
+    ]
+    heads = params["heads"]
+    far = {**params, "heads": {**heads, "bias": heads["bias"].at[3].set(100.0)}}  # one log-variance of three
+    assert findings(planted(far, images, model))[-1] == "log-variance at its bound for 0.33 of the latents"
+    diverged = {**planted(params, images, model), "alive": False, "steps": 37}
+    assert findings(diverged) == ["diverged after 37 steps"]
+    assert findings({**diverged, "steps": 1}) == ["diverged after 1 step"]
+
+
+def test_the_mean_image_s_squared_error_by_hand():
+    train = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)  # mean 0.5
+    test = np.array([255, 255, 51], np.uint8).reshape(3, 1, 1, 1)
+    assert mean_image_mse(train, test) == pytest.approx((0.25 + 0.25 + 0.09) / 3)

@@ -212,7 +212,14 @@ class TestLossCurves:
         np.testing.assert_array_equal(means[0].get_ydata(), [100, 100, 100])
         assert figure.get_supxlabel() == ""
         assert [cross.get_xydata().tolist() for cross in crosses] == [[[1, 101]], [[1, 101]]]
-        assert "diverged" in [text.get_text() for text in figure.legends[0].get_texts()]
+        assert "1 of 2 diverged" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+    @pytest.mark.parametrize(("steps", "text"), [((1, 9), "after 1 to 9 steps"), ((1, 1), "after 1 step")])
+    def test_the_legend_says_after_how_many_steps_members_diverged(self, steps, text):
+        history = make_history([1.0], seeds=3, bad={1, 2})
+        history = [row | {"steps": 99 if row["member"] == 0 else steps[row["member"] - 1]} for row in history]
+        texts = [text.get_text() for text in plots.loss_curves(history).legends[0].get_texts()]
+        assert texts[-1] == f"2 of 3 diverged\n{text}"
 
     def test_a_member_that_is_not_alive_has_diverged_though_its_values_are_finite(self):
         history = [row | {"alive": row["member"] != 1 or row["epoch"] < 3} for row in make_history([1.0], seeds=2)]

@@ -1,13 +1,15 @@
 import csv
 import json
+import os
 import platform
 import re
 import subprocess
+import sys
 
 import pytest
 
 from jaxvae import runs
-from jaxvae.errors import ConfigError, RunFolderError
+from jaxvae.errors import ConfigError, FolderInUseError, RunFolderError
 
 
 def test_a_new_folder_has_time_and_id(tmp_path, monkeypatch):
@@ -97,3 +99,43 @@ def test_a_commit_is_marked_where_code_has_changed_not_results(tmp_path, monkeyp
     assert commit() == clean
     code.write_text("x = 1")
     assert commit() == f"{clean}-dirty"
+
+
+def test_a_lock_dies_with_its_owner_and_says_who_that_is(tmp_path):
+    code = "import sys; from pathlib import Path; from jaxvae import runs\n"
+    code += "with runs.in_use(Path(sys.argv[1])): print(1, flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "1\n"
+    with (
+        pytest.raises(FolderInUseError, match=rf"in use by process {child.pid} on {platform.node()}"),
+        runs.in_use(tmp_path),
+    ):
+        pass
+    child.kill()
+    child.communicate()
+    with runs.in_use(tmp_path):
+        assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on {platform.node()}\n"
+
+
+def test_a_lock_is_no_link_and_its_text_reaches_no_terminal(tmp_path):
+    (tmp_path / "other").write_text("not ours")
+    (tmp_path / ".lock").symlink_to(tmp_path / "other")
+    with pytest.raises(RunFolderError, match=r"\.lock: cannot be written"), runs.in_use(tmp_path):
+        pass
+    assert (tmp_path / "other").read_text() == "not ours"
+    (tmp_path / ".lock").unlink()
+    with runs.in_use(tmp_path):
+        (tmp_path / ".lock").write_text("\x1b[31mred\n")
+        with pytest.raises(FolderInUseError, match=r"in use by \\x1b\[31mred"), runs.in_use(tmp_path):
+            pass
+
+
+def test_a_folder_that_holds_nothing_but_a_lock_is_empty(tmp_path):
+    with runs.in_use(tmp_path / "run", make=False):
+        assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    with runs.in_use(tmp_path / "run"):
+        pass
+    assert runs.new_folder("x", tmp_path / "run") == tmp_path / "run"

@@ -10,6 +10,7 @@ import pytest
 from jaxvae.config import Config
 from jaxvae.errors import ConfigError
 from jaxvae.fit import Sweep, fit
+from jaxvae.parallel import unpadded
 from jaxvae.sweep import (
     MemberBytes,
     at_points,
@@ -184,6 +185,43 @@ def test_a_member_that_dies_leaves_the_others_as_they_were(tiny, axis):
         )
     np.testing.assert_array_equal(sick.state.alive, [True, False, True])
     assert [row["alive"] for row in sick.history[:3]] == [True, False, True]
+
+
+BAD = [
+    *({"beta": value} for value in (np.nan, np.inf, 1e6, -1e9)),
+    *({"learning_rate": value} for value in (np.nan, 1e6, -1e9)),
+    {"learning_rate": 0.2, "warmup_steps": 20.0},  # document 003's explosions: some steps in
+]
+
+
+@pytest.mark.parametrize("axis", ["scan", "vmap"])
+@pytest.mark.parametrize("architecture", ["dense", pytest.param("leaky_conv_2", marks=pytest.mark.slow)])
+def test_for_200_steps_no_member_notices_what_becomes_of_another(tiny, architecture, axis):
+    """Bit for bit, on eight devices: two rows hold a bad member and a good one."""
+
+    def trained(bad):
+        config = Config(architecture=architecture, member_axis=axis, logvar_bound=1e9)
+        points = [{"beta": 1.0}, *bad, {"beta": 4.0}]
+        sweep = Sweep(config, tiny, at_points(points), batch_size=8)
+        state, ends = sweep.start().state, []
+        for number in range(1, 17):  # of 13 steps
+            state, _ = sweep.train_epoch(state, number)
+            state = unpadded(state, len(points), sweep.mesh)
+            ends.append(jax.tree.map(np.array, state))
+        return ends
+
+    sick, healthy = trained(BAD), trained([{"beta": 1.0 + k} for k in range(len(BAD))])
+    for a, b in zip(sick, healthy, strict=True):
+        for k in (0, -1):
+            jax.tree.map(lambda x, y, k=k: np.testing.assert_array_equal(x[k], y[k]), a, b)
+    last = sick[-1]
+    assert last.step[0] == last.step[-1] == 208
+    assert not last.alive[[1, 2, 5]].any()
+    for k in np.flatnonzero(~last.alive):
+        assert last.step[k] < 208
+        first = next(state for state in sick if not state.alive[k])
+        jax.tree.map(lambda x, y, k=k: np.testing.assert_array_equal(x[k], y[k]), last, first)  # frozen
+        assert all(np.isfinite(x[k]).all() for x in jax.tree.leaves((last.params, last.opt_state)))
 
 
 def test_fit_stops_when_nobody_is_alive(tiny):

@@ -14,7 +14,10 @@ def make_rows(beta, seed, loss, *, alive=True, active=3):
         "mse": 0.01,
         "ssim": 0.5,
         "active_units": active,
+        "clamped": 0.0,
         "collapsed": active == 0,
+        "dead_decoder": False,
+        "worse_than_mean_image": False,
     }
     return [{**common, "split": "train", "loss": loss}, {**common, "split": "test", "loss": loss + 1, **test}]
 
@@ -30,6 +33,16 @@ def test_mean_and_deviation_over_seeds_and_what_they_hide():
     assert first[:4] == ["1", "3", "3.00 ± 1.41", "4.00 ± 1.41"]
     assert first[-1] == "1 of 3 diverged"
     assert second[-1] == "2 of 3 collapsed"
+
+
+def test_every_way_to_learn_nothing_is_named_beside_the_means():
+    rows = make_rows(1.0, 0, 2.0, active=0) + make_rows(1.0, 1, 4.0) + make_rows(1.0, 2, np.nan, alive=False)
+    rows[1] |= {"dead_decoder": True, "worse_than_mean_image": True, "clamped": 0.1}
+    _, (row,) = results_table(rows)
+    assert row[-1] == (
+        "1 of 3 diverged, 1 of 3 collapsed, 1 of 3 with a dead decoder, 1 of 3 worse than the mean image, "
+        "1 of 3 with log-variances at the bound"
+    )
 
 
 def test_nobody_left():

@@ -1,7 +1,7 @@
 """Disks of many sizes that run full: exit 6, no run that calls itself complete, and a checkpoint that is good.
 
-Where file systems can be mounted, as root on Linux, the disk is one of that size in memory; elsewhere no file may become
-larger than the limit.
+Where file systems can be mounted, as root on Linux, the disk is one of that size in memory; elsewhere no file may
+become larger than the limit.
 """
 
 import json

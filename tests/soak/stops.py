@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C at random moments: an end within ten seconds, and a whole checkpoint from which the run goes on."""
+"""SIGTERM and Ctrl-C at random moments: an end within ten seconds, and a whole checkpoint to go on from."""
 
 import random
 import signal
