@@ -50,7 +50,7 @@ class Shown:
         return active_units(self.mean)
 
 
-def last_rows(history: list[Row], split: str) -> list[Row]:
+def last_rows(history: Sequence[Row], split: str) -> list[Row]:
     """The rows of the last epoch, one per member."""
     return [row for row in history if row["split"] == split and row["epoch"] == history[-1]["epoch"]]
 

@@ -10,12 +10,13 @@ from typing import Any
 import jax
 
 from jaxvae import plots, runs
-from jaxvae.figures import sweep_figures
-from jaxvae.fit import Progress, Sweep
+from jaxvae.figures import last_rows, sweep_figures
+from jaxvae.fit import Progress, Row, Sweep
 from jaxvae.flags import Flags, to_json
-from jaxvae.metrics import Evaluation
+from jaxvae.labels import member_label, varying
+from jaxvae.metrics import Evaluation, findings
 from jaxvae.report import Image, Section, Table, write_report
-from jaxvae.sweep import Members
+from jaxvae.sweep import HPARAMS, Members
 from jaxvae.tables import print_table, results_table
 
 
@@ -45,6 +46,8 @@ def write_sweep_report(
     sections = [
         Section("Results", [Table(header, rows, f"After {progress.epoch} epochs; mean ± deviation over seeds.")])
     ]
+    if found := findings_table(progress.history):
+        sections.append(Section("Not as one would wish", [found]))
     for figure_name, title, caption, figure in sweep_figures(sweep, progress, evaluation, printed):
         path = folder / f"{figure_name}.png"
         plots.save(figure, path)
@@ -58,6 +61,16 @@ def write_sweep_report(
         settings=settings(flags, source),
     )
     print_table(header, rows, sys.stdout)
+
+
+def findings_table(history: Sequence[Row]) -> Table | None:
+    """The members that diverged or have learned nothing; None where there are none."""
+    names = varying(history, HPARAMS)
+    rows = [
+        [member_label(row, names), row["seed"], text] for row in last_rows(history, "test") for text in findings(row)
+    ]
+    caption = "A member that diverged is frozen at its last finite state, and left out of means and pictures."
+    return Table(("member", "seed", "finding"), rows, caption) if rows else None
 
 
 def settings(flags: Flags, source: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whole runs through the command line, in process: one per data source, resumed, diverged, refused."""
 
+import csv
 import json
 import os
 import shutil
@@ -131,7 +132,16 @@ def test_one_of_two_diverged(tmp_path, capsys):
     summary = read(tmp_path / "run", "summary.json")
     assert summary["diverged"] == 1
     assert [row["alive"] for row in summary["members"]] == [True, False]
-    assert summary["members"][1]["steps"] < summary["members"][0]["steps"]
+    first, second = summary["members"]
+    assert second["steps"] < first["steps"]
+    finding = f"diverged after {second['steps']} step"
+    assert second["findings"][0].startswith(finding)
+    assert finding in (tmp_path / "run" / "report.html").read_text()
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    assert [(row["member"], row["alive"], row["steps"]) for row in rows[-2:]] == [
+        ("0", "True", str(first["steps"])),
+        ("1", "False", str(second["steps"])),
+    ]
 
 
 def test_paired_scalars(tmp_path):
