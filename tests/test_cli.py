@@ -224,3 +224,34 @@ def test_fuzzed_command_lines(tmp_path):
     assert found.figures["command lines"] == 300
     assert found.figures["processes"] >= 2
     assert found.figures["exit codes"]["would train"] > 20  # what is valid is not refused
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        arguments.Ended("ValueError", "", "Traceback"),
+        arguments.Ended("hang", "", ""),
+        arguments.Ended(1, "", "error: so\n"),
+        arguments.Ended(2, "", ""),
+        arguments.Ended(2, "", "so\n"),
+        arguments.Ended(2, "", "error: so\nerror: and so\n"),
+        arguments.Ended(2, "", f"error: {'x' * 2000}\n"),
+        arguments.Ended(2, "", "error: \x1b[31m\n"),
+        arguments.Ended(0, "\u202e", ""),
+    ],
+)
+def test_the_fuzz_notices_a_bad_end(ended):
+    """The negative control."""
+    assert list(arguments.wrong(ended))
+
+
+def test_the_fuzz_notices_what_is_written_elsewhere(tmp_path):
+    place = arguments.prepare(tmp_path / "place")
+    before = place.files()
+    (place.here / "new" / "deeper").mkdir(parents=True)
+    (place.here / "new" / "deeper" / "file").touch()
+    (place.area / "home" / "file").touch()
+    assert arguments.written(place, before, [Path("new/deeper")]) == [f"writes {place.area / 'home' / 'file'}"]
+    assert place.files() == before  # what is new is gone
+    (place.here / "file").write_text("changed")
+    assert arguments.written(place, before, []) == [f"writes {place.here / 'file'}"]
