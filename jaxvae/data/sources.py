@@ -28,8 +28,8 @@ def load(name: str = "auto", data_dir: str | os.PathLike[str] | None = None) -> 
 
     Raises:
         ConfigError: there is no such name.
-        DataError: no source has the data set, or one has it damaged, or `data_dir` is no folder: then no other is tried,
-            not even by `auto`.
+        DataError: no source has the data set; or one has it damaged, or `data_dir` is no folder: then no other is
+            tried, not even by `auto`.
     """
     if name not in NAMES:
         raise ConfigError(f"data set name={name!r}: there is no such data set; choose one of {', '.join(NAMES)}")
