@@ -29,7 +29,7 @@ SCALARS = {
 """Each hyper-parameter of `jaxvae.types.Hparams` and the flag that lists its values."""
 RANGES = {"seeds": (0, 2**32 - 1), "variances": (1e-6, 1e6), "white_thresholds": (0.0, 1.0)}
 """Least and greatest value of a flag; the others' are 0 and a million."""
-MOST_MEMBERS = 1000
+MOST_MEMBERS = 10_000
 """Of a sweep: all are in memory at once."""
 USED_BY = {
     "variances": ("squared_error", "gaussian"),

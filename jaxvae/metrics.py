@@ -71,7 +71,7 @@ def evaluate(
     `axis_name`, an axis of devices, each takes its part of every batch, and all get the results of all.
     """
 
-    prior_key = jax.random.fold_in(key, PRIOR_NUMBER)
+    spread = decoder_spread(model, params, jax.random.fold_in(key, PRIOR_NUMBER))
 
     def values(batch: Batch, number: Array) -> Evaluation:
         image, label, _ = batch
@@ -81,8 +81,8 @@ def evaluate(
         decoded = jax.nn.sigmoid(decode(model, params, posterior.mean, label))
         likeness = mse(decoded, image), ssim(decoded, image)
         clamped = jnp.mean(jnp.abs(posterior.logvar) >= model.logvar_bound, -1, dtype=jnp.float32)
-        spread = jnp.full(len(image), decoder_spread(model, params, prior_key))
-        return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, *likeness, clamped, spread)
+        same = jnp.full(len(image), spread)
+        return Evaluation(*terms, gaussian_kl_per_dimension(posterior), posterior.mean, *likeness, clamped, same)
 
     return over_examples(values, split, batch_size or default_batch_size(model), first, axis_name)
 

@@ -79,7 +79,7 @@ def test_a_member_too_many_needs_no_time(capsys):
     thousand = [str(number) for number in range(1, 1001)]
     assert command("--betas", *thousand, "--variances", *thousand, "--learning-rates", *thousand) == 2
     assert capsys.readouterr().err == (
-        "error: the sweep has 1000000000 members, more than 1000; give fewer values or seeds\n"
+        "error: the sweep has 1000000000 members, more than 10000; give fewer values or seeds\n"
     )
 
 

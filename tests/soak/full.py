@@ -1,4 +1,5 @@
-"""Disks of many sizes that run full: exit 6, no run that calls itself complete, and a checkpoint that is good.
+"""Disks of many sizes that run full, and one that is read-only: exit 6, no run that calls itself complete, and a
+checkpoint that is good.
 
 Where file systems can be mounted, as root on Linux, the disk is one of that size in memory; elsewhere no file may
 become larger than the limit.
@@ -7,7 +8,7 @@ become larger than the limit.
 import json
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,16 +34,24 @@ def run(count: int, seed: int, work: Path) -> Outcome:
         raise RuntimeError(f"the run on a large disk ended with {ended.code}: {ended.last_line}")
     expected, codes, compared = result(work / "whole"), [], 0
     for number, size in enumerate(np.geomspace(SMALLEST, LARGEST, count).astype(int).tolist()):
-        with disk(work / f"disk_{number}", size) as (folder, limit, grow):
+        with disk(work / f"disk_{number}", size) as (folder, limit, remount):
             ended = end(start(work, *FLAGS, "--out", folder / "run", **limit))
             codes.append(ended.code)
             failures += [f"{size} KiB: {what}" for what in faults(folder / "run", ended)]
             if number % EVERY == 0 and (folder / "run" / "config.json").exists():
-                grow()
+                remount("size=1g")
                 ended = end(start(work, "--resume", folder / "run"))
                 compared += 1
                 if ended.code or result(folder / "run") != expected:
                     failures.append(f"{size} KiB, with room again: {ended.code}: {ended.last_line}")
+    with disk(work / "read_only", LARGEST) as (folder, _, remount):
+        ended = end(start(work, *FLAGS, "--out", folder / "run"))
+        failures += [f"read-only: {what}" for what in faults(folder / "run", ended)]
+        if remount("ro"):
+            for flags in (("--resume", folder / "run", "--epochs", 8), (*FLAGS, "--out", folder / "another")):
+                ended = end(start(work, *flags))
+                if ended.code != 6 or "\nerror: " not in f"\n{ended.last_line}":
+                    failures.append(f"read-only: {ended.code}: {ended.last_line}")
     figures = {"sizes": count, "ended with 6": codes.count(6), "complete": codes.count(0), "resumed": compared}
     return Outcome(PROMISE, figures, failures)
 
@@ -60,8 +69,8 @@ def faults(folder: Path, ended: Ended) -> list[str]:
 
 
 @contextmanager
-def disk(folder: Path, size: int) -> Iterator[tuple[Path, dict, object]]:
-    """A folder with so many KiB of room, options for a process to be limited by it, and what gives it more room."""
+def disk(folder: Path, size: int) -> Iterator[tuple[Path, dict, Callable[[str], bool]]]:
+    """A folder with so many KiB of room, options for a process to be limited by it, and what changes the disk."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
@@ -70,9 +79,14 @@ def disk(folder: Path, size: int) -> Iterator[tuple[Path, dict, object]]:
         def limit() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-        yield folder, {"preexec_fn": limit}, lambda: None
+        yield folder, {"preexec_fn": limit}, lambda option: False
         return
+
+    def remount(option: str) -> bool:
+        subprocess.run(["mount", "-o", f"remount,{option}", str(folder)], check=True)
+        return True
+
     try:
-        yield folder, {}, lambda: subprocess.run(["mount", "-o", "remount,size=1g", str(folder)], check=True)
+        yield folder, {}, remount
     finally:
         subprocess.run(["umount", str(folder)], check=True)
