@@ -154,8 +154,9 @@ def run(count: int, seed: int, work: Path) -> Outcome:
     process_codes = Counter[Any]()
     rng.shuffle(failed)
     number = max(2, count // 50)
-    rare = [vector for vector in failed if vector[2] != 2][: number // 2]  # those that get further
-    for name, argv, code in [*rare, *failed][:number]:
+    further = [k for k, failure in enumerate(failed) if failure[2] != 2][: number // 2]
+    order = [*further, *(k for k in range(len(failed)) if k not in further)]
+    for name, argv, code in (failed[k] for k in order[:number]):
         ended = as_process(name, argv, place)
         process_codes[ended.code] += 1
         found = [*wrong(ended), *written(place, before, [])]
