@@ -333,3 +333,17 @@ def test_an_experiment(tmp_path, monkeypatch, canary, capsys, content):
     assert "error: " in capsys.readouterr().err
     assert canary.alive
     assert [path.name for path in canary.path.parent.iterdir()] == ["canary"]
+
+
+@pytest.mark.parametrize("content", ["a pickle", "deep brackets", "[]", "null", '{"flags": []}'])
+def test_a_study_of_an_experiment(tmp_path, monkeypatch, canary, capsys, content):
+    study = tmp_path / "run" / "digit_cvae"
+    study.mkdir(parents=True)
+    (study.parent / "experiment.json").write_bytes(record())
+    found = DATA_FILES[content](canary) if content in DATA_FILES else content.encode()
+    for name in ("config.json", "summary.json"):
+        (study / name).write_bytes(found)
+    monkeypatch.setattr("sys.argv", ["digit_cvae", "--resume", str(tmp_path / "run")])
+    assert command.main(digit_cvae.EXPERIMENT, "x") in CODES
+    assert "error: " in capsys.readouterr().err
+    assert canary.alive
