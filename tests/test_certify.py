@@ -79,13 +79,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("lines", "module", "name", "fault", "line"), FAULTS, ids=[fault[2] for fault in FAULTS])
-@pytest.mark.parametrize("planted", [False, True])
-def test_negative_control_a_planted_fault_is_out_of_its_limit(monkeypatch, lines, module, name, fault, line, planted):
-    if planted:
-        monkeypatch.setattr(module, name, fault(getattr(module, name)))
+def test_negative_control_a_planted_fault_is_out_of_its_limit(monkeypatch, lines, module, name, fault, line):
+    monkeypatch.setattr(module, name, fault(getattr(module, name)))
     with np.errstate(all="ignore"):
         found = {line.name: line for line in lines(POINTS, np.random.default_rng(0))}
-    assert found[line].verdict == ("OUT" if planted else "within")
+    assert found[line].verdict == "OUT"
 
 
 def test_a_line_is_good_within_its_limit_and_a_control_beyond_it():
