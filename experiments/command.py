@@ -29,8 +29,8 @@ class ExperimentFlags:
     out: Annotated[Path | None, unset("DIR", "results/NAME/TIME-ID")] = None
     """Run folder, new or empty; each study has a folder in it."""
     resume: Annotated[Path | None, unset("DIR", "a new run")] = None
-    """Go on with the run in this folder, with its own settings; beside it only what says where it is computed may be
-    given."""
+    """Go on with the run in this folder, with its own settings; beside it only --data-dir and what says where it is
+    computed may be others."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -71,6 +71,7 @@ def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
     from jaxvae import runs
     from jaxvae.parallel import choose_devices
     from jaxvae.processes import agree, from_writer
+    from jaxvae.resuming import own_place
 
     choose_devices(flags.compute.devices)  # refuses before anything is written
     asked = {name: getattr(flags, name) for name in ("studies", "epochs", "seeds", "out", "resume")}
@@ -81,7 +82,8 @@ def run_joined(experiment: Experiment, flags: ExperimentFlags) -> Path:
         from_writer(lambda: held.enter_context(runs.in_use(folder)))
         if flags.resume is None:
             names = [study.name for study in studies]
-            record = {"experiment": experiment.name, "studies": names, "changes": to_json(changes)}
+            place = to_json(own_place(flags.compute))
+            record = {"experiment": experiment.name, "studies": names, "changes": to_json(changes), "compute": place}
             runs.write_json(folder / "experiment.json", record)
         train_and_compare(experiment, studies, changes, folder, flags.compute)
     return folder
@@ -109,25 +111,28 @@ def resume(experiment: Experiment, flags: ExperimentFlags) -> tuple[list[Study],
     assert own is not None
     if found := differences(what_it_is(own), what_it_is(flags)):
         raise ConfigError(
-            f"resume goes on with a run's own settings, but {'; '.join(found)}; only where to compute may change"
+            f"resume goes on with a run's own settings, but {'; '.join(found)}; only --data-dir and where to compute "
+            "may change"
         )
-    return recorded(experiment, flags.resume)
+    studies, changes, _ = recorded(experiment, flags.resume)
+    return studies, replace(changes, data=flags.data)
 
 
 def own_settings(experiment: Experiment, flags: ExperimentFlags) -> ExperimentFlags | None:
     """What flags that are not given stand for: in a run that is resumed, its own; None for a new one."""
     if flags.resume is None:
         return None
-    studies, changes = recorded(experiment, flags.resume)
+    studies, changes, place = recorded(experiment, flags.resume)
     names = tuple(study.name for study in studies)
     settings = {"epochs": changes.epochs, "seeds": changes.seeds, "data": changes.data, "resume": flags.resume}
-    return type(flags)(studies=names, **settings)
+    return type(flags)(studies=names, compute=place, **settings)
 
 
 def what_it_is(flags: ExperimentFlags) -> dict[str, Any]:
-    """The settings that make a run what it is."""
+    """The settings that make a run what it is: all but where its data is and where it is computed."""
     settings = to_json(flags)
-    return {**settings.pop("data"), **{name: settings[name] for name in ("studies", "epochs", "seeds")}}
+    data = {name: value for name, value in settings["data"].items() if name != "data_dir"}
+    return {**data, **{name: settings[name] for name in ("studies", "epochs", "seeds")}}
 
 
 def train_and_compare(
@@ -261,8 +266,8 @@ def with_fallback(studies: list[Study], data: DataFlags) -> DataFlags:
     return data
 
 
-def recorded(experiment: Experiment, folder: Path) -> tuple[list[Study], Changes]:
-    """The studies and changes of the run in `folder`."""
+def recorded(experiment: Experiment, folder: Path) -> tuple[list[Study], Changes, ComputeFlags]:
+    """The studies and changes of the run in `folder`, and where it was computed."""
     from jaxvae.runs import read_json
 
     path = folder / "experiment.json"
@@ -274,4 +279,5 @@ def recorded(experiment: Experiment, folder: Path) -> tuple[list[Study], Changes
     names = saved.get("studies")
     if not isinstance(names, list):
         raise ConfigError(f"resume is {folder}, whose experiment.json is incomplete")
-    return chosen(experiment.studies, tuple(map(str, names))), from_json(Changes, saved.get("changes"))
+    changes, place = from_json(Changes, saved.get("changes")), from_json(ComputeFlags, saved.get("compute"))
+    return chosen(experiment.studies, tuple(map(str, names))), changes, place

@@ -174,6 +174,7 @@ def run_study(
     experiment.say(f"{study.name}: {study.title}")
     wanted = own_settings(Flags(run=RunFlags(resume=folder))) if started else None
     wanted = wanted or replace(flags_of(study, changes), run=RunFlags(out=folder))
+    wanted = replace(wanted, data=replace(wanted.data, data_dir=changes.data.data_dir))
     try:
         flags = replace(wanted, compute=compute or ComputeFlags())
         experiment.run(study.name, flags, resume_command=resume_command, printed=partial(printed_curves, study))

@@ -6,13 +6,11 @@ checkpoints only; what happens to them later is found before anything of them is
 """
 
 import errno
-import hashlib
 import io
-import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,34 +18,39 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxvae.errors import CheckpointError, RunFolderError, first_line
 from jaxvae.fit import Progress
-from jaxvae.processes import from_writer, is_loss
+from jaxvae.manifest import compare, damage, leaf_types, read_manifest, write_manifest
+from jaxvae.processes import from_writer, is_loss, is_writer
 from jaxvae.types import TrainState
 
 SHARE, LONGEST = 0.01, 60.0
 """Where no number of epochs is asked for: the share of a run's time that saving may take, and the seconds of training
 after which an epoch is saved whatever it takes."""
 SPARE = 2**18
-"""Bytes that a checkpoint takes beside its arrays, at most."""
+"""Bytes for what a checkpoint holds beside its arrays."""
 LAST_WORDS = 0.5
 """Seconds in which the threads of a save that failed come to their ends."""
-MANIFEST, STATE = "manifest.json", "state"
+STATE = "state"
+"""Orbax's folder in that of a checkpoint."""
 
 
 class Checkpoints:
     """The newest checkpoints of one run.
 
     Saves are synchronous: the next epoch takes over the state's memory. Of several processes all must save and restore
-    together; one that looks at a run by itself is `alone`.
+    together; one that looks at a run by itself is `alone`. `run` says by JSON values what makes the run what it is: a
+    checkpoint of another one is not restored.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2, alone: bool = False) -> None:
+    def __init__(
+        self, folder: Path, run: Mapping[str, Any] | None = None, *, keep: int = 2, alone: bool = False
+    ) -> None:
         self.folder = folder.absolute()
+        self.run = dict(run or {})
         self.keep = keep
         processes = MultiprocessingOptions()
         if alone:
@@ -105,7 +108,8 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             if is_loss(error):
                 raise
-            shutil.rmtree(staging, ignore_errors=True)
+            if is_writer():
+                shutil.rmtree(staging, ignore_errors=True)
             raise RunFolderError(f"{final}: cannot be written: {reason(error)}") from error
         self._saved = monotonic()
         self._saving += self._saved - start
@@ -114,13 +118,14 @@ class Checkpoints:
         """The newest checkpoint.
 
         Raises:
-            CheckpointError: there is none; it is damaged, and which older one is not; or its state differs from
-                `abstract_state` (`Sweep.abstract_state`) in structure, shape or dtype.
+            CheckpointError: there is none; it is damaged, and which older one is not; it is another run's; or its
+                state differs from `abstract_state` (`Sweep.abstract_state`) in structure, shape or dtype.
         """
         epoch = self._decide(self._newest_intact)
         path = self.folder / str(epoch)
         try:
             manifest = read_manifest(path)
+            compare(path, manifest["run"], self.run)
             compare(path, manifest["leaves"], leaf_types(abstract_state))
             state = self._orbax.restore(path / STATE, args=ocp.args.StandardRestore(abstract_state))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -149,7 +154,7 @@ class Checkpoints:
 
     def _finish(self, staging: Path, final: Path, progress: Progress) -> None:
         """The manifest, the name, and the end of older ones, which lose their names first."""
-        write_manifest(staging, progress)
+        write_manifest(staging, progress.epoch, self.run, leaf_types(progress.state), progress.history)
         staging.rename(final)
         for epoch in self.epochs[: -self.keep]:
             old = self.folder / f".{epoch}"
@@ -172,112 +177,6 @@ class Checkpoints:
         if intact is None:
             return "; there is no older one that is intact; start a new run"
         return f"; epoch {intact} is intact: to go on from there, remove {self.folder / str(epoch)} and resume"
-
-
-def write_manifest(folder: Path, progress: Progress) -> None:
-    """What `folder` holds: epoch, history, the types of the state's arrays, and every file's sha256."""
-    body = {
-        "epoch": progress.epoch,
-        "leaves": leaf_types(progress.state),
-        "files": {name: sha256(path) for name, path in files(folder).items()},
-        "history": progress.history,
-    }
-    (folder / MANIFEST).write_text(json.dumps({"sha256": text_sha256(body), **body}), encoding="utf-8")
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint.
-
-    Raises:
-        ValueError: it is not one, or not as it was written.
-        OSError: it cannot be read.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        intact = isinstance(manifest, dict) and manifest.pop("sha256", None) == text_sha256(manifest)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{MANIFEST} is not as it was written: {first_line(error)}") from error
-    if not intact:
-        raise ValueError(f"{MANIFEST} is not as it was written: its sha256 is another")
-    return manifest
-
-
-def damage(folder: Path) -> str | None:
-    """What in a checkpoint's folder is not as it was saved; None for nothing."""
-    if folder.is_symlink() or not folder.is_dir():
-        return "it is not a folder"
-    if not (folder / MANIFEST).is_file():
-        return f"{MANIFEST} is missing"
-    try:
-        manifest = read_manifest(folder)
-        found = files(folder)
-        found.pop(MANIFEST)
-        expected = manifest["files"]
-        if manifest["epoch"] != int(folder.name):
-            return f"it is of epoch {manifest['epoch']}"
-        for name in sorted(found.keys() | expected.keys()):
-            if name not in found:
-                return f"{name} is missing"
-            if name not in expected:
-                return f"{name} does not belong to it"
-            if sha256(found[name]) != expected[name]:
-                return f"{name} is not as it was written: its sha256 is another"
-    except (OSError, ValueError) as error:
-        return first_line(error)
-    return None
-
-
-def files(folder: Path) -> dict[str, Path]:
-    """Relative name -> path of everything in `folder` that is no folder; links are not followed."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return {str(path.relative_to(folder)): path for path in paths}
-
-
-def sha256(path: Path) -> str:
-    """The sha256 of a file.
-
-    Raises:
-        ValueError: it is a link, a pipe or another thing that is no file.
-    """
-    if path.is_symlink() or not path.is_file():
-        raise ValueError(f"{path.name} is not a plain file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def text_sha256(body: Any) -> str:
-    """The sha256 of a JSON value."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def state_sha256(tree: Any) -> str:
-    """The sha256 of every array of a pytree on the host: its path, dtype, shape and bytes."""
-    digest = hashlib.sha256()
-    for name, leaf in named_leaves(tree).items():
-        digest.update(f"{name} {leaf.dtype}{list(leaf.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
-def compare(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
-    """Refuse what Orbax would silently cast or drop."""
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
-            raise CheckpointError(
-                f"{path}: {name} is {found.get(name, 'missing')}, but this run needs "
-                f"{wanted.get(name, 'nothing there')}; were model or members changed?"
-            )
-
-
-def leaf_types(tree: Any) -> dict[str, str]:
-    """Path -> 'dtype[shape]' of every array."""
-    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in named_leaves(tree).items()}
-
-
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """Path -> array."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 @contextmanager

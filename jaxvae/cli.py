@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from typing import Any
@@ -74,14 +75,10 @@ def outcome(
             use_compilation_cache()
             run(flags)
     except JaxvaeError as error:
-        if "--debug" in argv:
-            raise
-        complain(str(error))
+        complain(str(error), "--debug" in argv)
         return error.exit_code
     except OSError as error:
-        if "--debug" in argv:
-            raise
-        complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        complain(f"{error.filename or 'input/output'}: {error.strerror or error}", "--debug" in argv)
         return RunFolderError.exit_code
     except KeyboardInterrupt as error:
         return getattr(error, "code", INTERRUPTED)
@@ -103,7 +100,7 @@ def parse(name: str, kind: type, argv: Sequence[str], default: Any = None) -> An
                 prog=f"python -m experiments.{name}",
                 args=argv,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes, *(() if default else (tyro.conf.FlagCreatePairsOff,))),
             )
     except SystemExit as end:
         if not end.code:  # --help
@@ -144,8 +141,10 @@ def in_one_line(box: str) -> str:
     return wrong.rstrip(".") + (f"; perhaps you meant {' or '.join(meant)}" if meant else "")
 
 
-def complain(text: str) -> None:
-    """An error as one line on stderr, which no terminal acts upon."""
+def complain(text: str, debug: bool) -> None:
+    """An error as one line on stderr, which no terminal acts upon; to `debug`, below where it comes from."""
+    if debug:
+        traceback.print_exc()
     text = printable(text)
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"

@@ -20,9 +20,9 @@ from jaxvae.errors import ConfigError, DataError, DivergedError, RunFolderError,
 from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, to_json
 from jaxvae.parallel import Device, choose_devices, layout, to_host
-from jaxvae.processes import agree, from_writer, is_writer, join, together
+from jaxvae.processes import agree, from_writer, greatest, is_writer, join, together
 from jaxvae.progress import show_progress
-from jaxvae.resuming import differences, own_settings, read_config, what_it_is
+from jaxvae.resuming import differences, identity, own_settings, read_config, what_it_is
 from jaxvae.summary import summary
 from jaxvae.sweep import at_points
 from jaxvae.sweep_report import count, write_sweep_report
@@ -79,6 +79,8 @@ def run_joined(
     agree(what_must_agree(this))
     with ExitStack() as held:
         from_writer(lambda: hold(this, held))
+        if not this.environments:  # a new run: its first file says what it is
+            write_config(this)
         command = resume_command or f"python -m experiments.{name} --resume {this.folder}"
         try:
             train_and_report(this, devices, command, printed)
@@ -199,6 +201,11 @@ def resume(name: str, flags: Flags) -> Run:
     return Run(name, folder, settings, dataset, recorded["environments"])
 
 
+def own_identity(this: Run) -> dict[str, Any]:
+    """What the run's checkpoints must agree with."""
+    return identity(this.flags, runs.dataset_record(this.dataset)["sha256"])
+
+
 def reopen(folder: Path) -> tuple[Sweep, Progress]:
     """The sweep of a run folder and its newest checkpoint, to look at or to go on with.
 
@@ -212,7 +219,7 @@ def reopen(folder: Path) -> tuple[Sweep, Progress]:
     assert flags is not None
     this = resume(recorded["experiment"], flags)
     sweep = make_sweep(this, jax.local_devices()[:1])
-    with Checkpoints(folder / "checkpoints", alone=True) as checkpoints:
+    with Checkpoints(folder / "checkpoints", own_identity(this), alone=True) as checkpoints:
         return sweep, checkpoints.restore(sweep.abstract_state())
 
 
@@ -232,9 +239,7 @@ def load(flags: DataFlags) -> Dataset:
 
 def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
     """Fit with a progress display, `metrics.csv` after each epoch, and checkpoints."""
-    if not this.environments:  # a new run: its first file says what it is
-        write_config(this)
-    with Checkpoints(this.folder / "checkpoints") as checkpoints:
+    with Checkpoints(this.folder / "checkpoints", own_identity(this)) as checkpoints:
         start = restore(this, sweep, checkpoints)
         if this.environments:  # a resumed run: a refusal leaves it as it was
             write_config(this)
@@ -243,7 +248,8 @@ def train(this: Run, sweep: Sweep, resume_command: str) -> Progress:
         def on_epoch(progress: Progress) -> None:
             show(progress)
             every = this.flags.run.checkpoint_every
-            due, signal = from_writer(lambda: (checkpoints.due(progress.epoch, every), interrupt.asked()))
+            due = from_writer(lambda: checkpoints.due(progress.epoch, every))
+            signal = greatest(interrupt.asked() or 0)
             if due or signal or progress.epoch == this.epochs:
                 checkpoints.save(sweep.own(progress))
             write_metrics(this, progress)

@@ -188,8 +188,8 @@ class RunFlags:
     out: Annotated[Path | None, unset("DIR", "results/NAME/TIME-ID")] = None
     """Run folder, new or empty."""
     resume: Annotated[Path | None, unset("DIR", "a new run")] = None
-    """Continue the run in this folder with its own settings; beside it only --epochs and what says where it is computed
-    may be given."""
+    """Continue the run in this folder with its own settings; beside it only --epochs, --checkpoint-every, --data-dir
+    and what says where it is computed may be others."""
     checkpoint_every: Annotated[int | None, unset("INT", "as often as costs 1 % of the time")] = None
     """Epochs between checkpoints. By default an interruption loses less than a minute of training and an epoch; the end
     of training always has a checkpoint."""

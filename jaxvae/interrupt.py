@@ -8,10 +8,9 @@ as a kill would, which a run folder survives: its files are replaced whole.
 import os
 import select
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 GRACE = 7.0
@@ -65,6 +64,7 @@ def heeding_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        _asked = None
         signal.set_wakeup_fd(pipe)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -95,9 +95,9 @@ def listen(pipe: int) -> None:
             leave(number, "")
         first = number
         if _last_words is not None:
-            print("\nending after this epoch; once more to end at once", file=sys.stderr, flush=True)
+            tell("ending after this epoch; once more to end at once")
     assert first is not None
-    leave(first, f"\n{_last_words}" if _last_words else "")
+    leave(first, _last_words or "")
 
 
 def ready(pipe: int, seconds: float | None) -> bool:
@@ -105,8 +105,14 @@ def ready(pipe: int, seconds: float | None) -> bool:
     return bool(select.select([pipe], [], [], seconds)[0])
 
 
+def tell(text: str) -> None:
+    """A line on the terminal, below a progress bar, whoever may have taken `sys.stderr` for a while."""
+    with suppress(OSError):
+        os.write(2, f"\n{text}\n".encode(errors="replace"))
+
+
 def leave(number: int, words: str) -> None:
     """End the process without another step of the main thread."""
     if words:
-        print(words, file=sys.stderr, flush=True)
+        tell(words)
     os._exit(128 + number)

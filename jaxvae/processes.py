@@ -75,7 +75,8 @@ def is_writer() -> bool:
 
 
 def from_writer(decide: Callable[[], Any]) -> Any:
-    """What `decide` returns in the writer, a JSON value, in all processes; an error of it is raised in all."""
+    """What `decide` returns in the writer, a JSON value, in all processes; a `JaxvaeError` of it is raised in all, and
+    an error of input or output as one."""
     if not several():
         return decide()
     answer: dict[str, Any] = {}
@@ -84,6 +85,8 @@ def from_writer(decide: Callable[[], Any]) -> Any:
             answer = {"value": decide()}
         except JaxvaeError as error:
             answer = {"error": type(error).__name__, "text": str(error)}
+        except OSError as error:
+            answer = {"error": "RunFolderError", "text": f"{error.filename or 'input/output'}: {error.strerror}"}
     text = json.dumps(answer).encode()
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     text = multihost_utils.broadcast_one_to_all(np.frombuffer(text.ljust(length)[:length], np.uint8))
@@ -91,6 +94,11 @@ def from_writer(decide: Callable[[], Any]) -> Any:
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["text"])
     return answer["value"]
+
+
+def greatest(value: int) -> int:
+    """The greatest of what the processes have; all must ask."""
+    return int(multihost_utils.process_allgather(np.int32(value)).max()) if several() else value
 
 
 def agree(ours: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A run folder's own settings, and in what those that are asked for differ."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,12 @@ def own_settings(flags: FlagsT, name: str | None = None) -> FlagsT | None:
         return None
     saved, _ = read_config(type(flags), folder, name)
     where = RunFlags(resume=folder, checkpoint_every=saved.run.checkpoint_every)
-    return replace(saved, compute=ComputeFlags(), run=where)
+    return replace(saved, compute=own_place(saved.compute), run=where)
+
+
+def own_place(saved: ComputeFlags) -> ComputeFlags:
+    """Where a resumed run is computed unless that is said: as before, but by the processes that there are now."""
+    return ComputeFlags(devices=saved.devices, data_on=saved.data_on)
 
 
 def what_it_is(flags: Flags) -> dict[str, Any]:
@@ -49,6 +55,11 @@ def what_it_is(flags: Flags) -> dict[str, Any]:
     groups = to_json(flags)
     settings = {**groups["sweep"], **groups["model"], **groups["data"]}
     return {name: value for name, value in settings.items() if name not in ("epochs", "data_dir")}
+
+
+def identity(flags: Flags, data_sha256: Mapping[str, str]) -> dict[str, Any]:
+    """What the checkpoints of a run must agree with: what it is, and its data; JSON values."""
+    return json.loads(json.dumps({**what_it_is(flags), "data": dict(data_sha256)}))
 
 
 def differences(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

@@ -43,6 +43,8 @@ LOCK = ".lock"
 def new_folder(experiment: str, out: Path | None) -> Path:
     """Make `out`, or `results/<experiment>/<UTC time>-<id>`; a folder that holds anything is never written to.
 
+    Hidden files do not count: what a process leaves that is killed before it has written anything.
+
     Raises:
         ConfigError: `out` exists and is not an empty folder.
         RunFolderError: it cannot be made.
@@ -50,7 +52,7 @@ def new_folder(experiment: str, out: Path | None) -> Path:
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     folder = out or Path("results") / experiment / stamp
     try:
-        if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
             if folder.is_dir():
                 with in_use(folder, make=False):
                     pass

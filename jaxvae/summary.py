@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from jaxvae import runs
-from jaxvae.checkpoint import state_sha256
 from jaxvae.data.dataset import Dataset
 from jaxvae.figures import last_rows
 from jaxvae.fit import Progress, Sweep
+from jaxvae.manifest import state_sha256
 from jaxvae.metrics import DEGENERATE, Evaluation, Quality, findings
 from jaxvae.sweep_report import layer_counts, parameter_count
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jaxvae import checkpoint
-from jaxvae.checkpoint import Checkpoints, state_sha256, text_sha256
+from jaxvae.checkpoint import Checkpoints
 from jaxvae.config import Config
 from jaxvae.errors import CheckpointError, RunFolderError
 from jaxvae.fit import Progress, Sweep, fit
+from jaxvae.manifest import state_sha256, text_sha256
 from jaxvae.sweep import grid
 
 
@@ -142,6 +143,32 @@ def test_a_history_that_was_changed_is_damage(tiny, tmp_path):
     path.write_text(json.dumps(manifest))
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="its sha256 is another"):
         checkpoints.restore(sweep.abstract_state())
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [({"betas": [2.0]}, r"betas is \[1.0\], but this run needs \[2.0\]"), ({"data": "y"}, "data is x, but")],
+)
+def test_another_run_s_checkpoint_is_refused(tiny, tmp_path, change, finding):
+    sweep, run = make_sweep(tiny), {"betas": [1.0], "data": "x"}
+    with Checkpoints(tmp_path, run) as checkpoints:
+        fit(sweep, epochs=1, on_epoch=checkpoints.save)
+        assert checkpoints.restore(sweep.abstract_state()).epoch == 1
+    with Checkpoints(tmp_path, {**run, **change}) as checkpoints, pytest.raises(CheckpointError, match=finding):
+        checkpoints.restore(sweep.abstract_state())
+
+
+def test_a_manifest_of_another_version_is_named(tiny, tmp_path):
+    sweep, _ = saved(tiny, tmp_path)
+    path = tmp_path / "3" / "manifest.json"
+    for body in ({}, {**json.loads(path.read_text()), "files": 3}):
+        body.pop("sha256", None)
+        path.write_text(json.dumps({"sha256": text_sha256(body), **body}))
+        with (
+            Checkpoints(tmp_path) as checkpoints,
+            pytest.raises(CheckpointError, match=r"is of another version; epoch 2"),
+        ):
+            checkpoints.restore(sweep.abstract_state())
 
 
 def test_where_nothing_is_intact_nothing_is_offered(tiny, tmp_path):

@@ -213,6 +213,39 @@ def test_a_run_s_own_settings_may_be_said_again_and_what_changes_no_number_may_c
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"3", "4"}
 
 
+def test_flags_without_values_may_be_said_again_and_the_place_of_computation_is_kept(tmp_path, capsys):
+    flags = ("--betas", 1, 4, "--learning-rates", "1e-3", "3e-3", "--paired", "--conditional", "--epochs", 1)
+    assert sweep(*QUICK, "--dataset", "digits", *flags, "--devices", 1, "--out", tmp_path / "run") == 0
+    again = [str(flag) for flag in (*flags[:-1], 2, "--resume", tmp_path / "run")]
+    assert cli.main("beta_sweep", BetaSweep, run, again, resumed=own_settings) == 0
+    assert "on cpu; in" in capsys.readouterr().err.splitlines()[-4]  # one of eight
+    assert read(tmp_path / "run", "config.json")["flags"]["compute"]["devices"] == 1
+    assert sweep("--resume", tmp_path / "run", "--no-paired") == 2
+
+
+def test_another_run_s_checkpoints_are_refused(finished, tmp_path, capsys):
+    other = tmp_path / "other"
+    assert sweep(*QUICK, "--dataset", "digits", "--betas", 1, "--seeds", 5, "--epochs", 1, "--out", other) == 0
+    shutil.rmtree(other / "checkpoints")
+    shutil.copytree(finished / "checkpoints", other / "checkpoints")
+    assert sweep("--resume", other, "--epochs", 3) == 4
+    assert "seeds is [0], but this run needs [5]" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_that_was_killed_before_its_first_file_can_begin_again(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in (".lock", ".config.json.tmp"):
+        (tmp_path / "run" / name).touch()
+    assert sweep(*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 1, "--out", tmp_path / "run") == 0
+
+
+def test_debug_shows_where_an_error_comes_from_and_keeps_its_code(tmp_path, capsys):
+    assert sweep("--resume", tmp_path / "missing", "--debug") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1].startswith("error: ")
+
+
 def test_a_folder_in_use_is_refused_with_the_name_of_its_user(finished, tmp_path, capsys):
     with runs.in_use(finished):
         for flags in (("--resume", finished), ("--out", finished, "--dataset", "digits")):

@@ -11,7 +11,7 @@ ORDER = [  # each may import what stands before it
     {"errors", "cache", "labels", "geometry", "morphology", "interrupt"},
     {"config", "files"},
     {"types", "data", "flags", "report", "plots"},
-    {"losses", "models", "batches", "parallel", "processes"},
+    {"losses", "models", "batches", "parallel", "processes", "manifest"},
     {"cli"},
     {"objective"},
     {"train", "metrics", "latent"},

@@ -97,3 +97,4 @@ def test_a_signal_between_the_last_look_and_the_end_is_not_lost():
     with pytest.raises(interrupt.Interrupted) as error, interrupt.heeding_signals(), interrupt.in_order("x"):
         os.kill(os.getpid(), signal.SIGTERM)
     assert error.value.code == 143
+    assert interrupt.asked() is None  # the next run was not meant

@@ -96,7 +96,7 @@ def test_a_sweep_of_two_processes_is_one_run_that_any_number_goes_on_with(start,
     assert "mean ± deviation" not in other[1]
     assert (other[1], [line for line in other[2].splitlines() if "epoch" in line]) == ("", [])
     assert (two / "report.html").exists()
-    assert not list(two.glob(".*"))
+    assert [path.name for path in two.glob(".*")] == [".lock"]
     for count in (2, 1):  # the checkpoint of two is restored by two, and theirs by one
         more = ["--epochs", str(4 - count)]
         for code, _, stderr in outcomes(start([*SWEEP[:2], "--resume", str(two), *more], count)):
@@ -150,6 +150,26 @@ def test_the_others_end_when_one_is_lost_and_the_run_goes_on_from_its_checkpoint
     ((code, _, stderr),) = outcomes(start([*SWEEP[:2], "--resume", str(out), "--epochs", str(last + 2)], 1))
     assert code == 0, stderr
     assert int(rows(out)[-1]["epoch"]) == last + 2
+
+
+@pytest.mark.parametrize("told", [(1,), *(pytest.param(at, marks=pytest.mark.slow) for at in ((0,), (0, 1)))])
+def test_a_signal_to_any_ends_all_with_a_checkpoint_of_the_same_epoch(start, tmp_path, told):
+    out = tmp_path / "run"
+    processes = start([*SWEEP, "--epochs", "100000", "--checkpoint-every", "100000", "--out", str(out)], 2)
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.csv").exists() or len(rows(out)) < 12:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+    for process in told:
+        processes[process].send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    found = outcomes(processes)
+    assert time.monotonic() - begun < 10
+    assert [code for code, _, _ in found] == [143, 143], found
+    assert "Traceback" not in found[0][2] + found[1][2]
+    last = int(rows(out)[-1]["epoch"])
+    assert (out / "checkpoints" / str(last)).is_dir()
 
 
 ALONE = """

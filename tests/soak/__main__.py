@@ -11,13 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.soak import damage, full, kills, stops
+from tests.soak import arguments, damage, data_files, full, kills, stops
 
 PARTS = {  # the short form's count, and the long one's
     "kills": (kills.run, 8, 100),
     "stops": (stops.run, 6, 30),
     "damage": (damage.run, 60, 500),
     "full": (full.run, 5, 50),
+    "arguments": (arguments.run, 300, 10_000),
+    "data_files": (data_files.run, 1000, 20_000),
 }
 
 

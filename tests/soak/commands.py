@@ -1,4 +1,4 @@
-"""The main job as a process of its own, on a little data."""
+"""Experiments as processes of their own, on a little data."""
 
 import json
 import os
@@ -28,9 +28,9 @@ class Ended(NamedTuple):
         return (self.error.splitlines() or [""])[-1]
 
 
-def start(work: Path, *flags: object, **options: Any) -> subprocess.Popen[str]:
-    """Start the main job, which keeps what it compiles in `work`."""
-    command = [sys.executable, "-m", "experiments.beta_sweep", *map(str, flags)]
+def start(work: Path, *flags: object, name: str = "beta_sweep", **options: Any) -> subprocess.Popen[str]:
+    """Start the experiment `name`, the main job by default, which keeps what it compiles in `work`."""
+    command = [sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
     names = {"JAX_COMPILATION_CACHE_DIR": str(work / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     names["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
@@ -51,14 +51,18 @@ def end(process: subprocess.Popen[str]) -> Ended:
 
 def begin_or_resume(folder: Path, flags: tuple[object, ...]) -> tuple[object, ...]:
     """The flags that begin the run in `folder`, or go on with it where it has begun."""
-    return ("--resume", folder) if (folder / "config.json").exists() else (*flags, "--out", folder)
+    begun = any((folder / name).exists() for name in ("config.json", "experiment.json"))
+    return ("--resume", folder) if begun else (*flags, "--out", folder)
 
 
-def result(folder: Path) -> tuple[str, str]:
-    """What a complete run has come to: the sha256 of state and keys, and that of its metrics."""
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["complete"], "the run is not complete"
-    return summary["state_sha256"], sha256((folder / "metrics.csv").read_bytes()).hexdigest()
+def result(folder: Path) -> list[tuple[str, str]]:
+    """What the complete runs in `folder` have come to: the sha256 of state and keys, and that of their metrics."""
+    found = []
+    for path in sorted(folder.rglob("summary.json")):
+        summary = json.loads(path.read_text())
+        assert summary["complete"], f"{path} is not complete"
+        found.append((summary["state_sha256"], sha256(path.with_name("metrics.csv").read_bytes()).hexdigest()))
+    return found
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str], poll: float = 0.002) -> bool:

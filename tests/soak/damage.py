@@ -9,11 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxvae.checkpoint import Checkpoints, state_sha256
+from jaxvae.checkpoint import Checkpoints
 from jaxvae.config import Config
 from jaxvae.data import Dataset, Split
 from jaxvae.errors import CheckpointError
 from jaxvae.fit import Sweep, fit
+from jaxvae.manifest import state_sha256
 from jaxvae.sweep import grid
 from tests.soak.outcome import Outcome
 
@@ -26,7 +27,7 @@ def run(count: int, seed: int, work: Path) -> Outcome:
     sweep = small_sweep()
     saved: dict[int, tuple[str, object]] = {}
     intact = work / "intact"
-    with Checkpoints(intact) as checkpoints:
+    with Checkpoints(intact, {"betas": [1.0, 4.0]}) as checkpoints:
 
         def keep(progress) -> None:
             checkpoints.save(progress)
@@ -39,11 +40,12 @@ def run(count: int, seed: int, work: Path) -> Outcome:
         kind = list(DAMAGES)[number % len(DAMAGES)]
         DAMAGES[kind](folder, draw)
         try:
-            with Checkpoints(folder) as checkpoints:
+            asked = {"betas": [1.0, 9.0]} if kind == "another run's" else {"betas": [1.0, 4.0]}
+            with Checkpoints(folder, asked) as checkpoints:
                 restored = checkpoints.restore(sweep.abstract_state())
         except CheckpointError as error:
             named = str(folder) in str(error) and "\n" not in str(error)
-            offered = "epoch 2 is intact" in str(error) or kind == "both"
+            offered = "epoch 2 is intact" in str(error) or kind in ("both", "another run's")
             counted["named" if named and offered else "not named"] += 1
             if not (named and offered):
                 failures.append(f"{number}, {kind}: {error}")
@@ -168,6 +170,10 @@ def both(folder: Path, draw: random.Random) -> None:
     shutil.rmtree(folder / "2" / "state")
 
 
+def nothing(folder: Path, draw: random.Random) -> None:
+    """It is intact, and of a run with other settings."""
+
+
 DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
     "flip": flip,
     "flip in largest": flip_in_largest,
@@ -183,4 +189,5 @@ DAMAGES: dict[str, Callable[[Path, random.Random], None]] = {
     "no folder": no_folder,
     "newest gone": newest_gone,
     "both": both,
+    "another run's": nothing,
 }

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvae.checkpoint import Checkpoints, damage
+from jaxvae.checkpoint import Checkpoints
+from jaxvae.manifest import damage
 from tests.soak.commands import LITTLE, Ended, end, result, start
 from tests.soak.outcome import Outcome
 

@@ -8,13 +8,14 @@ from tests.soak.commands import LITTLE, begin_or_resume, end, result, start, wai
 from tests.soak.outcome import Outcome
 
 PROMISE = "a run that is killed and resumed ends as the unbroken one: state, keys and metrics.csv"
-CASES = {
-    "mlp": ("--architecture", "mlp", "--betas", 1),
-    "mlp, 3 members": ("--architecture", "mlp", "--betas", 1, 4, 8),
-    "conv": ("--architecture", "conv", "--betas", 1),
-    "conv, 2 members": ("--architecture", "conv", "--betas", 1, 4),
+SHORT = (*LITTLE, "--epochs", 30)
+CASES: dict[str, tuple[str, tuple[object, ...]]] = {
+    "mlp": ("beta_sweep", (*SHORT, "--architecture", "mlp", "--betas", 1, "--checkpoint-every", 1)),
+    "mlp, 3 members": ("beta_sweep", (*SHORT, "--architecture", "mlp", "--betas", 1, 4, 8, "--checkpoint-every", 1)),
+    "conv, every third epoch": ("beta_sweep", (*SHORT, "--betas", 1, "--checkpoint-every", 3)),
+    "conv, 2 members, when due": ("beta_sweep", (*SHORT, "--betas", 1, 4)),
+    "two studies": ("digit_cvae", ("--dataset", "digits", "--limit", 256, "--epochs", 30)),
 }
-FLAGS = (*LITTLE, "--epochs", 30, "--checkpoint-every", 1)
 MOST = 8
 """Kills of one run, before it may end."""
 
@@ -23,20 +24,20 @@ def run(count: int, seed: int, work: Path) -> Outcome:
     """`count` kills, spread over the cases; every other one waits for a save."""
     draw, failures = random.Random(seed), []
     kills, inside, compared = 0, 0, 0
-    for number, (name, flags) in enumerate(CASES.items()):
+    for number, (name, (experiment, flags)) in enumerate(CASES.items()):
         share = count * (number + 1) // len(CASES) - count * number // len(CASES)
         if not share:
             continue
-        expected, longest = unbroken(work / f"whole_{number}", (*FLAGS, *flags))
+        expected, longest = unbroken(work / f"whole_{number}", flags, experiment)
         left = share
         while left:
             folder = work / f"killed_{number}_{left}"
             for _ in range(min(left, MOST)):
-                killed, saving = kill(work, folder, (*FLAGS, *flags), draw, longest)
+                killed, saving = kill(work, folder, experiment, flags, draw, longest)
                 kills, inside, left = kills + killed, inside + saving, left - killed
                 if not killed:
                     break
-            ended = end(start(work, *begin_or_resume(folder, (*FLAGS, *flags))))
+            ended = end(start(work, *begin_or_resume(folder, flags), name=experiment))
             if ended.code:
                 failures.append(f"{name}: {folder.name} ended with {ended.code}: {ended.last_line}")
                 break
@@ -47,12 +48,14 @@ def run(count: int, seed: int, work: Path) -> Outcome:
     return Outcome(PROMISE, figures, failures)
 
 
-def unbroken(folder: Path, flags: tuple[object, ...]) -> tuple[tuple[str, str], float]:
+def unbroken(
+    folder: Path, flags: tuple[object, ...], experiment: str = "beta_sweep"
+) -> tuple[list[tuple[str, str]], float]:
     """What the unbroken run comes to, and the seconds that it takes where all is compiled."""
     found, seconds = [], 0.0
     for number in range(2):
         begun = time.monotonic()
-        ended = end(start(folder.parent, *flags, "--out", folder / str(number)))
+        ended = end(start(folder.parent, *flags, "--out", folder / str(number), name=experiment))
         if ended.code:
             raise RuntimeError(f"the unbroken run ended with {ended.code}: {ended.last_line}")
         found.append(result(folder / str(number)))
@@ -62,13 +65,15 @@ def unbroken(folder: Path, flags: tuple[object, ...]) -> tuple[tuple[str, str], 
     return found[0], seconds
 
 
-def kill(work: Path, folder: Path, flags: tuple[object, ...], draw: random.Random, longest: float) -> tuple[bool, bool]:
+def kill(
+    work: Path, folder: Path, experiment: str, flags: tuple[object, ...], draw: random.Random, longest: float
+) -> tuple[bool, bool]:
     """Whether a process of the run in `folder` was killed, and whether that was inside a save."""
 
     def saving() -> bool:
-        return any((folder / "checkpoints").glob(".[0-9]*"))
+        return any(folder.rglob("checkpoints/.[0-9]*"))
 
-    process = start(work, *begin_or_resume(folder, flags))
+    process = start(work, *begin_or_resume(folder, flags), name=experiment)
     if draw.random() < 0.5:
         for _ in range(draw.randint(1, 3)):  # not always the first save of a process
             wait_until(lambda: not saving(), process)
