@@ -23,6 +23,7 @@ def test_every_limit_is_kept_and_every_control_found(part):
     assert [f"{line.name}: {line.error:.3g}, limit {line.limit:.3g}" for line in lines if not line.good] == []
     assert any(line.control for line in lines)
     assert len({line.name for line in lines}) == len(lines)
+    assert "|" not in "".join(line.name + line.why for line in lines)  # which would end a cell of the table
 
 
 def test_every_reconstruction_loss_has_a_reference():
