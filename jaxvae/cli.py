@@ -144,7 +144,7 @@ def in_one_line(box: str) -> str:
 def complain(text: str, debug: bool) -> None:
     """An error as one line on stderr, which no terminal acts upon; to `debug`, below where it comes from."""
     if debug:
-        traceback.print_exc()
+        print(*map(printable, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
     text = printable(text)
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"

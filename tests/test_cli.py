@@ -107,9 +107,12 @@ def test_each_error_has_its_code(capsys, error, code):
         raise error
 
     assert command(run=fail) == code
-    assert capsys.readouterr().err.startswith("error: ")
-    with pytest.raises(type(error)):
-        command("--debug", run=fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert command("--debug", run=fail) == code
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last == line
 
 
 def test_an_interruption_has_its_code_and_says_nothing(capsys):
@@ -138,6 +141,9 @@ def test_errors_are_printed_so_that_no_terminal_acts_on_them(capsys):
 
     assert command(run=fail) == 2
     assert capsys.readouterr().err == r"error: \x1b]0;title\x07\nerror: none\r\u202e\udc80 café 日" + "\n"
+
+    assert command("--debug", run=fail) == 2
+    assert not {"\x1b", "\x07", "\r", "\u202e"} & set(capsys.readouterr().err)
 
     def fail_at_a_file(flags):
         raise FileNotFoundError(2, "No such file", "a\x9bb")

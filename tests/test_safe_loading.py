@@ -14,10 +14,10 @@ import pytest
 
 from experiments import beta_sweep, command, digit_cvae
 from experiments.study import Changes
-from jaxvae import checkpoint, cli, data, experiment
+from jaxvae import cli, data, experiment, manifest, processes
 from jaxvae.errors import DataError, JaxvaeError
 from jaxvae.experiment import reopen
-from jaxvae.flags import DataFlags, to_json
+from jaxvae.flags import ComputeFlags, DataFlags, to_json
 from tests.soak.data_files import write_valid_files
 
 SHORT = ("--architecture", "dense", "--limit", "96", "--batch-size", "32", "--dataset", "digits", "--betas", "1")
@@ -196,18 +196,14 @@ def files_of(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def seal(folder):
+def seal(folder, **changes):
     """Make a checkpoint's manifest agree with what its files have become, as somebody who knows the format can."""
-    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-    manifest.pop("sha256")
-    found = {name: checkpoint.sha256(path) for name, path in checkpoint.files(folder).items()}
-    manifest["files"] = {name: digest for name, digest in found.items() if name != checkpoint.MANIFEST}
-    write_manifest(folder, manifest)
-
-
-def write_manifest(folder, manifest):
-    sealed = {"sha256": checkpoint.text_sha256(manifest), **manifest}
-    (folder / checkpoint.MANIFEST).write_text(json.dumps(sealed))
+    path = folder / manifest.MANIFEST
+    body = json.loads(path.read_text())
+    del body["sha256"]
+    sums = {name: manifest.sha256(file) for name, file in manifest.files(folder).items() if file != path}
+    body |= {"files": sums, **changes}
+    path.write_text(json.dumps({"sha256": manifest.text_sha256(body), **body}))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax leaves readers behind
@@ -217,7 +213,7 @@ def write_manifest(folder, manifest):
 def test_checkpoints(finished, canary, capsys, content, which, sealed):
     for folder in (finished / "checkpoints").iterdir():
         files = sorted(files_of(folder), key=lambda path: path.stat().st_size)
-        files = [path for path in files if not (sealed and path.name == checkpoint.MANIFEST)]
+        files = [path for path in files if not (sealed and path.name == manifest.MANIFEST)]
         is_json = [path for path in files if path.read_bytes()[:1] in (b"{", b"[")]
         for path in {"all": files, "largest": files[-1:], "json": is_json}[which]:
             path.write_bytes(DATA_FILES[content](canary))
@@ -245,9 +241,7 @@ def test_checkpoints(finished, canary, capsys, content, which, sealed):
 )
 def test_a_manifest(finished, canary, capsys, name, value):
     for folder in (finished / "checkpoints").iterdir():
-        manifest = json.loads((folder / checkpoint.MANIFEST).read_text())
-        manifest.pop("sha256")
-        write_manifest(folder, {**manifest, name: value})
+        seal(folder, **{name: value})
     refused(finished, canary, capsys)
 
 
@@ -308,7 +302,8 @@ def test_a_lock_that_is_a_link(finished, canary, capsys, name):
 
 
 def record(**changes):
-    good = {"experiment": "digit_cvae", "studies": ["digit_cvae"], "changes": to_json(Changes(epochs=1))}
+    good = {"experiment": "digit_cvae", "studies": ["digit_cvae"]}
+    good |= {"changes": to_json(Changes(epochs=1)), "compute": to_json(ComputeFlags())}
     return json.dumps({**good, **changes}).encode()
 
 
@@ -320,6 +315,7 @@ EXPERIMENTS = {
     "a study that is none": lambda canary: record(studies=[{"__class__": "x"}]),
     "another experiment": lambda canary: record(experiment="../outside"),
     "data outside": lambda canary: record(changes=OUTSIDE),
+    "nowhere to compute": lambda canary: record(compute=None),
     "settings that are none": lambda canary: record(changes={"data": canary.code}),
 }
 
@@ -347,3 +343,16 @@ def test_a_study_of_an_experiment(tmp_path, monkeypatch, canary, capsys, content
     assert command.main(digit_cvae.EXPERIMENT, "x") in CODES
     assert "error: " in capsys.readouterr().err
     assert canary.alive
+
+
+def test_an_experiment_that_would_have_others_called(tmp_path, monkeypatch, canary, capsys):
+    """Whom to train with is said on the command line only."""
+    called = []
+    for module in (processes, experiment):
+        monkeypatch.setattr(module, "join", called.append)
+    (tmp_path / "run").mkdir()
+    others = to_json(ComputeFlags(coordinator="192.0.2.1:9", num_processes=2, process_id=1))
+    (tmp_path / "run" / "experiment.json").write_bytes(record(changes=OUTSIDE, compute=others))
+    monkeypatch.setattr("sys.argv", ["digit_cvae", "--resume", str(tmp_path / "run")])
+    assert command.main(digit_cvae.EXPERIMENT, "x") in CODES
+    assert {flags.coordinator for flags in called} <= {None}
