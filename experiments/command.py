@@ -164,9 +164,9 @@ def train_and_compare(
 
 def all_diverged(folders: list[Path]) -> bool:
     """Whether no member of any run is left."""
-    from jaxvae.runs import read_json
+    from jaxvae.runs import read_object
 
-    summaries = [read_json(folder / "summary.json") for folder in folders]
+    summaries = [read_object(folder / "summary.json") for folder in folders]
     return all(summary["diverged"] == len(summary["members"]) for summary in summaries)
 
 
@@ -268,6 +268,7 @@ def with_fallback(studies: list[Study], data: DataFlags) -> DataFlags:
 
 def recorded(experiment: Experiment, folder: Path) -> tuple[list[Study], Changes, ComputeFlags]:
     """The studies and changes of the run in `folder`, and where it was computed."""
+    from jaxvae.resuming import own_place
     from jaxvae.runs import read_json
 
     path = folder / "experiment.json"
@@ -280,4 +281,4 @@ def recorded(experiment: Experiment, folder: Path) -> tuple[list[Study], Changes
     if not isinstance(names, list):
         raise ConfigError(f"resume is {folder}, whose experiment.json is incomplete")
     changes, place = from_json(Changes, saved.get("changes")), from_json(ComputeFlags, saved.get("compute"))
-    return chosen(experiment.studies, tuple(map(str, names))), changes, place
+    return chosen(experiment.studies, tuple(map(str, names))), changes, own_place(place)

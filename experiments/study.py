@@ -131,10 +131,10 @@ def changed(study: Study, changes: Changes) -> Study:
 
 def complete(folder: Path) -> bool:
     """Whether the run in `folder` has finished, its report included; one whose every member diverged has none."""
-    from jaxvae.runs import read_json
+    from jaxvae.runs import read_object
 
     path = folder / "summary.json"
-    summary = read_json(path) if path.exists() else {}
+    summary = read_object(path) if path.exists() else {}
     diverged = summary.get("diverged") == len(summary.get("members", ()))
     return bool(summary.get("complete")) and (diverged or (folder / "report.html").exists())
 
@@ -189,11 +189,11 @@ def standing(study: Study, folder: Path, changes: Changes) -> tuple[bool, bool]:
         ConfigError: it was made with other settings than these.
     """
     from jaxvae.errors import ConfigError
-    from jaxvae.runs import read_json
+    from jaxvae.runs import read_object
 
     if not (folder / "config.json").exists():
         return False, False
-    saved = read_json(folder / "config.json").get("flags")
+    saved: Any = read_object(folder / "config.json").get("flags")
     sweep = json.loads(json.dumps(asdict(flags_of(study, changes).sweep)))
     if not (same_settings(changed(study, changes), saved) and saved["sweep"] == sweep):
         raise ConfigError(f"{folder} holds a run of {study.name} with other settings; remove it or name another")

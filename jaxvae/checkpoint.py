@@ -128,8 +128,8 @@ class Checkpoints:
             compare(path, manifest["run"], self.run)
             compare(path, manifest["leaves"], leaf_types(abstract_state))
             state = self._orbax.restore(path / STATE, args=ocp.args.StandardRestore(abstract_state))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if is_loss(error):
+        except Exception as error:  # what Orbax raises of files that somebody has made is of every kind
+            if isinstance(error, CheckpointError) or is_loss(error):
                 raise
             raise CheckpointError(f"{path}: cannot be restored: {first_line(error)}{self._advice(epoch)}") from error
         return Progress(epoch, state, manifest["history"])

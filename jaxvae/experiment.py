@@ -274,7 +274,7 @@ def mark_incomplete(this: Run) -> None:
     """What `summary.json` says of a run that goes on is of before."""
     path = this.folder / "summary.json"
     if from_writer(path.exists):
-        runs.write_json(path, {**runs.read_json(path), "complete": False})
+        runs.write_json(path, {**runs.read_object(path), "complete": False})
 
 
 def restore(this: Run, sweep: Sweep, checkpoints: Checkpoints) -> Progress | None:

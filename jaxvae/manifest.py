@@ -13,6 +13,7 @@ from jaxvae.errors import CheckpointError, first_line
 
 MANIFEST = "manifest.json"
 FIELDS = {"epoch": int, "run": dict, "leaves": dict, "files": dict, "history": list}
+OF_A_ROW = {"member", "seed", "epoch", "split", "loss", "reconstruction", "kl", "steps", "alive"}
 
 
 def write_manifest(
@@ -37,7 +38,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{MANIFEST} is not as it was written: {first_line(error)}") from error
     if not isinstance(manifest, dict) or manifest.pop("sha256", None) != text_sha256(manifest):
         raise ValueError(f"{MANIFEST} is not as it was written: its sha256 is another")
-    if {name: type(value) for name, value in manifest.items()} != FIELDS:
+    rows = manifest.get("history")
+    whole = isinstance(rows, list) and all(isinstance(row, dict) and row.keys() >= OF_A_ROW for row in rows)
+    if not whole or {name: type(value) for name, value in manifest.items()} != FIELDS:
         raise ValueError(f"{MANIFEST} is of another version")
     return manifest
 

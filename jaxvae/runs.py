@@ -26,7 +26,7 @@ import jax
 
 import jaxvae
 from jaxvae.data.dataset import Dataset
-from jaxvae.errors import ConfigError, FolderInUseError, RunFolderError, printable
+from jaxvae.errors import ConfigError, FolderInUseError, RunFolderError, first_line, printable
 from jaxvae.files import write_whole
 from jaxvae.fit import Row
 from jaxvae.processes import is_writer
@@ -118,8 +118,20 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise RunFolderError(f"{path}: not valid JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path}: not valid JSON: {first_line(error)}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file of a run that holds names and values.
+
+    Raises:
+        RunFolderError: it is missing, not JSON, or something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+    return content
 
 
 def write_metrics(path: Path, history: Sequence[Row]) -> None:

@@ -47,6 +47,9 @@ def test_from_flags_to_page_and_again(tmp_path, command, capsys):
 
     written = (folder / "digit_cvae" / "summary.json").stat().st_mtime_ns
     again = ("--resume", folder, "--devices", 1)
+    assert command(digit_cvae.EXPERIMENT, *again, "--epochs", 2, "--rgb") == 2
+    found = "rgb is False, not True; epochs is 1, not 2; only --data-dir and where to compute may change"
+    assert found in capsys.readouterr().err
     assert command(digit_cvae.EXPERIMENT, *again) == 0  # all is complete: only the page is made again
     assert (folder / "digit_cvae" / "summary.json").stat().st_mtime_ns == written
 
@@ -80,7 +83,7 @@ def test_an_interrupted_experiment_goes_on_with_its_settings(tmp_path, command, 
         (("--epochs", "0"), "epochs is 0"),
         (("--resume", "{tmp}"), "it has no experiment.json"),
         (("--resume", "{tmp}/other"), "not one of digit_cvae"),
-        (("--resume", "{tmp}/other", "--epochs", "2"), "only where to compute"),
+        (("--resume", "{tmp}/other", "--epochs", "2"), "not one of digit_cvae"),
         (("--devices", "9"), "devices is 9, but cpu has 8"),
         (("--resume", "{tmp}", "--out", "{tmp}/x"), "exclude each other"),
         (("--out", "{tmp}"), "not empty"),

@@ -152,7 +152,7 @@ class TestRunStudy:
 
     def write(self, folder, flags, **summary):
         folder.mkdir()
-        (folder / "config.json").write_text(json.dumps({"flags": to_json(flags)}))
+        (folder / "config.json").write_text(json.dumps({"flags": to_json(flags), "dataset": {}, "environments": [{}]}))
         (folder / "summary.json").write_text(json.dumps({"members": [{}], "diverged": 0, **summary}))
 
     def run(self, folder, study=STUDY, changes=Changes()):  # noqa: B008
