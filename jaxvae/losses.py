@@ -61,33 +61,16 @@ RECONSTRUCTIONS: dict[str, Reconstruction] = {
 def gaussian_kl_per_dimension(posterior: Posterior) -> Array:
     """`KL(q(z|x) || N(0, I))` of each latent dimension, in nats; [..., Z] (Kingma and Welling 2014, appendix B).
 
-    Right to the last digits also near 0, where `exp(logvar) - 1 - logvar` loses all of them and can turn negative.
+    `expm1` keeps it above 0, and its error within a rounding of `logvar`, where `exp(logvar) - 1 - logvar` loses every
+    digit and can turn negative.
     """
     mean, logvar = map(_float32, posterior)
-    return 0.5 * (jnp.square(mean) + _exp_above_tangent(logvar))
+    return 0.5 * (jnp.square(mean) + jnp.expm1(logvar) - logvar)
 
 
 def gaussian_kl(posterior: Posterior) -> Array:
     """`KL(q(z|x) || N(0, I))` in nats, summed over the latent dimensions; [..., Z] -> [...]."""
     return jnp.sum(gaussian_kl_per_dimension(posterior), -1)
-
-
-@jax.custom_jvp
-def _exp_above_tangent(x: Array) -> Array:
-    """`exp(x) - 1 - x`, to the last digits: below 1 by its power series, x^2 / 2 + x^3 / 6 + ...
-
-    `expm1(x) - x` loses them as x nears 0, and JAX's derivative of it is `(expm1(x) + 1) - 1`, rounded beside 1.
-    """
-    series = jnp.zeros_like(x)
-    for n in range(11 if x.dtype == jnp.float32 else 18, 2, -1):
-        series = (series + 1.0) * x / n
-    return jnp.where(jnp.abs(x) < 1.0, 0.5 * jnp.square(x) * (1.0 + series), jnp.expm1(x) - x)
-
-
-@_exp_above_tangent.defjvp
-def _exp_above_tangent_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (d_x,) = primals, tangents
-    return _exp_above_tangent(x), jnp.expm1(x) * d_x
 
 
 @jax.custom_jvp

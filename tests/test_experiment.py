@@ -264,6 +264,7 @@ def test_a_signal_ends_with_a_checkpoint_of_the_epoch_that_it_comes_in(tmp_path,
         return epoch(self, progress)
 
     flags = (*QUICK, "--dataset", "digits", "--betas", 1, "--epochs", 4, "--checkpoint-every", 4)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell lets its background jobs ignore
     with monkeypatch.context() as patch:
         patch.setattr(Sweep, "epoch", signalled)
         assert sweep(*flags, "--out", tmp_path / "run") == code

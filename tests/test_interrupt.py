@@ -11,8 +11,9 @@ import pytest
 from jaxvae import interrupt
 
 CHILD = """
-import sys, time
+import signal, sys, time
 from jaxvae import interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell lets its background jobs ignore
 interrupt.GRACE = 1.5
 try:
     with interrupt.heeding_signals():
@@ -41,8 +42,20 @@ def signalled(body, *signals, pause=0.2):
     for number in signals:
         child.send_signal(number)
         time.sleep(pause)
-    out, err = child.communicate(timeout=20)
+    try:
+        out, err = child.communicate(timeout=20)
+    finally:
+        child.kill()
+        child.communicate()
     return child.returncode, out, err, time.monotonic() - begun
+
+
+@pytest.fixture
+def heard():
+    """Ctrl-C is not ignored, as it is where the tests are a shell's background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -82,7 +95,7 @@ def test_what_is_ignored_stays_so():
         signal.signal(signal.SIGINT, before)
 
 
-def test_afterwards_all_is_as_before():
+def test_afterwards_all_is_as_before(heard):
     before = [signal.getsignal(number) for number in interrupt.SIGNALS]
     files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     for _ in range(3):
@@ -93,7 +106,7 @@ def test_afterwards_all_is_as_before():
     assert files == (len(os.listdir("/proc/self/fd")) if files else 0)
 
 
-def test_a_signal_between_the_last_look_and_the_end_is_not_lost():
+def test_a_signal_between_the_last_look_and_the_end_is_not_lost(heard):
     with pytest.raises(interrupt.Interrupted) as error, interrupt.heeding_signals(), interrupt.in_order("x"):
         os.kill(os.getpid(), signal.SIGTERM)
     assert error.value.code == 143

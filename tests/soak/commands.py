@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,8 @@ class Ended(NamedTuple):
 
 def start(work: Path, *flags: object, name: str = "beta_sweep", **options: Any) -> subprocess.Popen[str]:
     """Start the experiment `name`, the main job by default, which keeps what it compiles in `work`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs do, and what they start
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", f"experiments.{name}", *map(str, flags)]
     names = {"JAX_COMPILATION_CACHE_DIR": str(work / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     names["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
