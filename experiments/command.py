@@ -249,18 +249,23 @@ def chosen(studies: Any, names: tuple[str, ...]) -> list[Study]:
 
 
 def with_fallback(studies: list[Study], data: DataFlags) -> DataFlags:
-    """`auto` is each study's own data set, or the embedded digits for all where one cannot be had; it says so."""
+    """`auto` is each study's own data set, or the embedded digits for all where one cannot be had; it says so.
+
+    Raises:
+        DataError: the data cannot be had, or is damaged; nothing has been written then.
+    """
     from jaxvae.data import load
     from jaxvae.data.dataset import Unavailable
     from jaxvae.experiment import say
 
     data = replace(data, data_dir=data.data_dir and data.data_dir.absolute())
-    if data.dataset != "auto":
-        return data
+    names = {study.data.dataset for study in studies} if data.dataset == "auto" else {data.dataset}
     try:
-        for name in {study.data.dataset for study in studies}:
+        for name in names:
             load(name, data.data_dir)
     except Unavailable as why:
+        if data.dataset != "auto":
+            raise
         say(f"data: the embedded digits, because {why}")
         return replace(data, dataset="digits")
     return data
