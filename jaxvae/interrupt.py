@@ -5,11 +5,13 @@ pipe into which the interpreter writes signals as they come. Where order takes l
 as a kill would, which a run folder survives: its files are replaced whole.
 """
 
+import atexit
 import os
 import select
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -59,12 +61,20 @@ def heeding_signals() -> Iterator[None]:
     os.set_blocking(theirs, False)
     thread = threading.Thread(target=listen, args=(ours,), daemon=True)
     before = {number: signal.signal(number, handle) for number in heard}
+    complain, sys.unraisablehook = sys.unraisablehook, unless_interrupted
     pipe = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
     thread.start()
     try:
         yield
+        if _asked is not None:  # what was raised got lost in a callback
+            raise Interrupted(_asked)
+    except KeyboardInterrupt:
+        before = dict.fromkeys(before, at_once)
+        atexit.register(ignore, heard)
+        raise
     finally:
         _asked = None
+        sys.unraisablehook = complain
         signal.set_wakeup_fd(pipe)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -77,9 +87,27 @@ def heeding_signals() -> Iterator[None]:
 def handle(number: int, frame: FrameType | None) -> None:
     """What the main thread does, as soon as it is in Python again."""
     global _asked
-    _asked = number
-    if _last_words is None:
-        raise Interrupted(number)
+    if _asked is None:  # the second one is the thread's
+        _asked = number
+        if _last_words is None:
+            raise Interrupted(number)
+
+
+def at_once(number: int, frame: FrameType | None) -> None:
+    """What a signal does that comes while the process ends because of another."""
+    os._exit(128 + number)
+
+
+def ignore(numbers: Sequence[int]) -> None:
+    """Let nothing disturb the interpreter in its last moments."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Python's complaint of an error that nobody can catch, but where that is our own."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
 
 
 def listen(pipe: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from jaxvae import interrupt
 
+HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 CHILD = """
 import signal, sys, time
 from jaxvae import interrupt
@@ -53,9 +54,10 @@ def signalled(body, *signals, pause=0.2):
 @pytest.fixture
 def heard():
     """Ctrl-C is not ignored, as it is where the tests are a shell's background job."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = [signal.signal(number, handler) for number, handler in HANDLERS.items()]
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in zip(HANDLERS, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -83,6 +85,23 @@ def test_a_second_signal_ends_at_once():
     assert (code, out) == (130, "")
     assert "continue so" not in err
     assert took < 1.4
+
+
+SWALLOWED = """
+        try: time.sleep(30)
+        except BaseException: pass  # as a library may"""
+
+
+def test_a_signal_that_was_swallowed_ends_all_the_same():
+    code, out, err, took = signalled(SWALLOWED, signal.SIGTERM)
+    assert (code, out, err) == (143, "ended 143\n", "")
+    assert took < 1.5
+
+
+def test_a_signal_while_the_process_ends_because_of_another_is_no_traceback():
+    code, out, err, _ = signalled("import atexit; atexit.register(time.sleep, 3); time.sleep(30)", *[signal.SIGINT] * 3)
+    assert (code, err) == (130, "")
+    assert out in ("", "ended 130\n")
 
 
 def test_what_is_ignored_stays_so():
