@@ -31,7 +31,7 @@ def run(count: int, seed: int, work: Path) -> Outcome:
         folder, number = work / f"stopped_{trial}", (signal.SIGTERM, signal.SIGINT)[trial % 2]
         process = start(work, *flags, "--out", folder)
         wait_until((folder / "config.json").exists, process)
-        moment = draw.uniform(0.0, 25.0 if slow else 0.7 * fast[flags][1])
+        moment = draw.uniform(0.0, 25.0 if slow else 0.45 * fast[flags][1])
         wait(moment, process)
         if process.poll() is not None:
             over += 1
