@@ -38,6 +38,8 @@ class ExperimentFlags:
         """Check every field."""
         if self.epochs is not None:
             check_range("epochs", self.epochs, low=1, high=10**6)
+        if self.seeds == ():
+            raise ConfigError("seeds is empty; name at least one")
         if self.out is not None and self.resume is not None:
             raise ConfigError("out and resume exclude each other; a resumed run stays in its folder")
 

@@ -52,10 +52,11 @@ def new_folder(experiment: str, out: Path | None) -> Path:
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     folder = out or Path("results") / experiment / stamp
     try:
-        if folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
-            if folder.is_dir():
-                with in_use(folder, make=False):
-                    pass
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"out is {folder}, which is not a folder; name a new one")
+        if folder.exists() and any(path.name[0] != "." for path in folder.iterdir()):
+            with in_use(folder, make=False):
+                pass
             raise ConfigError(f"out is {folder}, which is not empty; name a new folder, or continue with --resume")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

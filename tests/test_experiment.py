@@ -67,7 +67,9 @@ def test_digits(tmp_path, capsys):
     assert read(folder, "config.json")["flags"]["sweep"]["epochs"] == 2
 
 
-@pytest.mark.parametrize(("name", "compress"), [("mnist", True), ("fashion_mnist", False)])
+@pytest.mark.parametrize(
+    ("name", "compress"), [pytest.param("mnist", True, marks=pytest.mark.slow), ("fashion_mnist", False)]
+)
 def test_idx_files(tmp_path, write_idx_files, random_arrays, name, compress):
     write_idx_files(tmp_path / "data" / name, random_arrays(), compress=compress)
     flags = ("--dataset", name, "--data-dir", tmp_path / "data", "--epochs", 1, "--betas", 1, "--latent-dim", 2)
@@ -96,7 +98,8 @@ def test_resume_is_the_unbroken_run(tmp_path):
     assert len(read(tmp_path / "parts", "config.json")["environments"]) == 2
 
 
-@pytest.mark.parametrize("epochs_before", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs_before", [0, 1, 2])
 def test_interrupted_and_resumed(tmp_path, monkeypatch, capsys, epochs_before):
     """The second epoch has no checkpoint and is trained again."""
     epoch = Sweep.epoch
@@ -213,6 +216,7 @@ def test_a_run_s_own_settings_may_be_said_again_and_what_changes_no_number_may_c
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"3", "4"}
 
 
+@pytest.mark.slow
 def test_flags_without_values_may_be_said_again_and_the_place_of_computation_is_kept(tmp_path, capsys):
     flags = ("--betas", 1, 4, "--learning-rates", "1e-3", "3e-3", "--paired", "--conditional", "--epochs", 1)
     assert sweep(*QUICK, "--dataset", "digits", *flags, "--devices", 1, "--out", tmp_path / "run") == 0

@@ -51,6 +51,15 @@ def outcomes(processes):
     return [(each.returncode, said(each.stdout), each.stderr) for each in finish(processes, timeout=240)]
 
 
+def wait_for_rows(out, processes):
+    """Until three epochs of `SWEEP` stand in the table."""
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.csv").exists() or len(rows(out)) < 12:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+
+
 def close(found, expected):
     assert len(found) == len(expected)
     for row, wanted in zip(found, expected, strict=True):
@@ -129,11 +138,7 @@ def test_what_the_writer_refuses_all_refuse(start, tmp_path):
 def test_the_others_end_when_one_is_lost_and_the_run_goes_on_from_its_checkpoint(start, tmp_path, lost, how):
     out = tmp_path / "run"
     processes = start([*SWEEP, "--epochs", "100000", "--checkpoint-every", "1", "--out", str(out)], 2)
-    deadline = time.monotonic() + 120
-    while not (out / "metrics.csv").exists() or len(rows(out)) < 12:
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.1)
+    wait_for_rows(out, processes)
     processes[lost].send_signal(how)
     begun = time.monotonic()
     processes[1 - lost].wait(timeout=60)
@@ -156,11 +161,7 @@ def test_the_others_end_when_one_is_lost_and_the_run_goes_on_from_its_checkpoint
 def test_a_signal_to_any_ends_all_with_a_checkpoint_of_the_same_epoch(start, tmp_path, told):
     out = tmp_path / "run"
     processes = start([*SWEEP, "--epochs", "100000", "--checkpoint-every", "100000", "--out", str(out)], 2)
-    deadline = time.monotonic() + 120
-    while not (out / "metrics.csv").exists() or len(rows(out)) < 12:
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.1)
+    wait_for_rows(out, processes)
     for process in told:
         processes[process].send_signal(signal.SIGTERM)
     begun = time.monotonic()

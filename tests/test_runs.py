@@ -23,9 +23,9 @@ def test_a_new_folder_has_time_and_id(tmp_path, monkeypatch):
 def test_out_may_be_new_or_empty_but_nothing_is_overwritten(tmp_path):
     assert runs.new_folder("x", tmp_path / "a" / "b").is_dir()
     assert runs.new_folder("x", tmp_path / "a" / "b").is_dir()
-    for taken in (tmp_path / "a", tmp_path / "file"):
-        (tmp_path / "file").write_text("mine")
-        with pytest.raises(ConfigError, match="not empty"):
+    (tmp_path / "file").write_text("mine")
+    for taken, why in ((tmp_path / "a", "not empty"), (tmp_path / "file", "not a folder")):
+        with pytest.raises(ConfigError, match=why):
             runs.new_folder("x", taken)
     assert (tmp_path / "file").read_text() == "mine"
     with pytest.raises(RunFolderError, match="run folder"):

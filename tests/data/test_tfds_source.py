@@ -261,6 +261,7 @@ def test_unwritable_cache_is_named(official, cache, assert_one_line):
     assert_one_line(error, f"cannot write to {cache} (", "set XDG_CACHE_HOME")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "words"), [("prepared", "prepared"), ("official", "verified")])
 def test_the_main_job_runs_from_this_source(request, tmp_path, monkeypatch, source, words):
     """End to end, with `auto`; the other sources are in tests/test_experiment.py."""

@@ -81,6 +81,7 @@ def test_an_interrupted_experiment_goes_on_with_its_settings(tmp_path, command, 
     [
         (("--studies", "nonsense"), "studies has 'nonsense'; there are digit_cvae_mixup, digit_cvae"),
         (("--epochs", "0"), "epochs is 0"),
+        (("--seeds",), "seeds is empty"),
         (("--resume", "{tmp}"), "it has no experiment.json"),
         (("--resume", "{tmp}/other"), "not one of digit_cvae"),
         (("--resume", "{tmp}/other", "--epochs", "2"), "not one of digit_cvae"),

@@ -52,6 +52,7 @@ def files(folder):
     return sum(len(path.read_text().splitlines()) - 1 for path in folder.rglob("metrics.csv"))
 
 
+@pytest.mark.slow
 def test_pairs_differ_in_what_they_are_compared_for(compared):
     found, (evaluation, command_files, sweep) = compared
     assert evaluation == [(0, 0), (1, 0)]
