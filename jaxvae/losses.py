@@ -24,7 +24,7 @@ def bernoulli(logits: Array, image: Array, hparams: Hparams) -> Array:
     """
     del hparams
     logits, image = _checked(logits, image)
-    return _sum(_cross_entropy(logits, image))
+    return _sum(cross_entropy(logits, image))
 
 
 def squared_error(logits: Array, image: Array, hparams: Hparams) -> Array:
@@ -73,17 +73,20 @@ def gaussian_kl(posterior: Posterior) -> Array:
     return jnp.sum(gaussian_kl_per_dimension(posterior), -1)
 
 
-@jax.custom_jvp
-def _cross_entropy(logits: Array, image: Array) -> Array:
+def cross_entropy_of(logits: Array, image: Array) -> Array:
     """`-x log p - (1 - x) log (1 - p)` of each pixel, p = sigmoid(logits), exact also where that is nearly 0."""
     missed = jnp.where(logits > 0, 1.0 - image, image)
     return jnp.abs(logits) * missed + _log1p_up_to_1(jnp.exp(-jnp.abs(logits)))
 
 
-@_cross_entropy.defjvp
+cross_entropy = jax.custom_jvp(cross_entropy_of)
+"""`cross_entropy_of` with its exact derivative."""
+
+
+@cross_entropy.defjvp
 def _cross_entropy_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (logits, image), (d_logits, d_image) = primals, tangents
-    return _cross_entropy(logits, image), (jax.nn.sigmoid(logits) - image) * d_logits - logits * d_image
+    return cross_entropy(logits, image), (jax.nn.sigmoid(logits) - image) * d_logits - logits * d_image
 
 
 def _log1p_up_to_1(x: Array) -> Array:

@@ -1,0 +1,414 @@
+"""The kernels: logits live tile by tile in registers, and never in memory.
+
+Differentiated, the forward kernel also gives the gradient by the features for a cotangent of 1, so that the backward
+pass has one more kernel, of the layer's own gradient, and a product of it with the cotangent.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.experimental.pallas as pl
+import jax.experimental.pallas.mosaic_gpu as plgpu
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxvae.kernels.platforms import (
+    TILE,
+    WARPGROUP,
+    by_platform,
+    even_blocks,
+    in_shared_memory,
+    padded,
+    products,
+    round_up,
+    split,
+    tile_of,
+    tiling,
+)
+from jaxvae.losses import cross_entropy_of
+
+NOTHING = -1e4
+"""The bias of a pixel that only fills a tile: where the image is 0 there, its cross-entropy and gradient are 0."""
+LANES = 128  # pixels of a tile on a TPU
+HELD = 112 * 1024  # bytes of a GPU's shared memory for the gradient by the logits
+RowsAndGradient = tuple[Array, Array]
+
+
+def bernoulli_output(features: Array, kernel: Array, bias: Array, image: Array) -> Array:
+    """`reference.bernoulli_output` of float32 or bfloat16 features and kernel."""
+    if features.ndim < 2 or features.shape[-2] != len(image) or kernel.shape != (features.shape[-1], image.shape[-1]):
+        raise ValueError(f"features {features.shape}, kernel {kernel.shape}, image {image.shape} do not match")
+    if features.dtype != kernel.dtype:
+        raise TypeError(f"features are {features.dtype}, the kernel is {kernel.dtype}; they must be of one type")
+    samples = features.reshape(-1, *features.shape[-2:])
+    nats = _of_samples(samples, kernel, bias.astype(jnp.float32), image.astype(jnp.float32))
+    return nats.reshape(features.shape[:-1])
+
+
+@jax.custom_vjp
+def _of_samples(features: Array, kernel: Array, bias: Array, image: Array) -> Array:
+    """Of features [S, B, H]; [S, B]."""
+    return by_platform(cuda=nats_on_gpu, tpu=partial(forward_on_tpu, gradient=False))(features, kernel, bias, image)
+
+
+def _forward(features: Array, kernel: Array, bias: Array, image: Array) -> tuple[Array, Any]:
+    versions = by_platform(cuda=nats_and_gradient_on_gpu, tpu=partial(forward_on_tpu, gradient=True))
+    nats, by_features = versions(features, kernel, bias, image)
+    return nats, (features, kernel, bias, image, by_features)
+
+
+def _backward(kept: Any, cotangent: Array) -> tuple[Array, Array, Array, Array]:
+    features, kernel, bias, image, by_features = kept
+    versions = by_platform(cuda=layer_gradient_on_gpu, tpu=layer_gradient_on_tpu)
+    by_kernel, by_bias = versions(features, kernel, bias, image, cotangent)
+    by_features = cotangent[..., None] * by_features
+    logits = jnp.matmul(features, kernel, preferred_element_type=jnp.float32) + bias  # not computed where nobody asks
+    by_image = -jnp.sum(cotangent[..., None] * logits, 0)
+    return by_features.astype(features.dtype), by_kernel.astype(kernel.dtype), by_bias, by_image
+
+
+_of_samples.defvjp(_forward, _backward)
+
+
+def gradient_by_logits(logits: Array, image: Array) -> Array:
+    """`sigmoid(logits) - image`."""
+    small = jnp.exp(-jnp.abs(logits))
+    return jnp.where(logits >= 0, 1.0, small) / (1.0 + small) - image
+
+
+# On a TPU, and interpreted: blocks of all features, in an order of the grid that lets sums stay in their block.
+
+
+def _dot(a: Array, b: Array, contract: tuple[int, int]) -> Array:
+    precision = lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+    dimensions = (((contract[0],), (contract[1],)), ((), ()))
+    return lax.dot_general(a, b, dimensions, precision=precision, preferred_element_type=jnp.float32)
+
+
+def _tpu_blocks(features: Array, kernel: Array, bias: Array, image: Array):
+    """The operands filled up to whole tiles, and the sizes: samples, rows and pixels in tiles, rows of a tile."""
+    samples, batch, width = features.shape
+    rows = min(128, round_up(batch, 16))
+    batch, pixels = round_up(batch, rows), round_up(kernel.shape[1], LANES)
+    operands = (
+        padded(features, (samples, batch, width)),
+        padded(kernel, (width, pixels)),
+        padded(bias[None], (1, pixels), NOTHING),
+        padded(image, (batch, pixels)),
+    )
+    return operands, (samples, batch // rows, pixels // LANES), rows
+
+
+def forward_on_tpu(
+    features: Array, kernel: Array, bias: Array, image: Array, *, gradient: bool, interpret: bool = False
+) -> Array | RowsAndGradient:
+    """Nats [S, B], and with `gradient` their gradient by the features [S, B, H]."""
+    operands, grid, rows = _tpu_blocks(features, kernel, bias, image)
+    samples, batch, width = operands[0].shape
+
+    def body(h, w, b, x, nats, *by_features):
+        @pl.when(pl.program_id(2) == 0)
+        def _():
+            for out in (nats, *by_features):
+                out[...] = jnp.zeros_like(out)
+
+        logits = _dot(h[0], w[...], (1, 0)) + b[...]
+        nats[0] += jnp.sum(cross_entropy_of(logits, x[...]), axis=1, keepdims=True)
+        for out in by_features:
+            out[0] += _dot(gradient_by_logits(logits, x[...]).astype(w.dtype), w[...], (1, 1))
+
+    by_row = pl.BlockSpec((1, rows, 1), lambda s, m, n: (s, m, 0))
+    of_features = pl.BlockSpec((1, rows, width), lambda s, m, n: (s, m, 0))
+    shapes = (jax.ShapeDtypeStruct((samples, batch, 1), jnp.float32), jax.ShapeDtypeStruct(operands[0].shape, jnp.float32))
+    found = pl.pallas_call(
+        body,
+        grid=grid,
+        in_specs=[
+            of_features,
+            pl.BlockSpec((width, LANES), lambda s, m, n: (0, n)),
+            pl.BlockSpec((1, LANES), lambda s, m, n: (0, n)),
+            pl.BlockSpec((rows, LANES), lambda s, m, n: (m, n)),
+        ],
+        out_specs=[by_row, of_features][: 1 + gradient],
+        out_shape=shapes[: 1 + gradient],
+        interpret=interpret,
+        name="bernoulli_output",
+    )(*operands)
+    nats, *by_features = (x[:, : features.shape[1]] for x in found)
+    return (nats[..., 0], *by_features) if gradient else nats[..., 0]
+
+
+def layer_gradient_on_tpu(
+    features: Array, kernel: Array, bias: Array, image: Array, cotangent: Array, *, interpret: bool = False
+) -> tuple[Array, Array]:
+    """The gradient of `sum(cotangent * nats)` by the kernel [H, P] and the bias [P]."""
+    operands, (samples, batches, tiles), rows = _tpu_blocks(features, kernel, bias, image)
+    weights = padded(cotangent[..., None], (samples, batches * rows, 1))
+    width, pixels = operands[1].shape
+
+    def body(h, w, b, x, weight, by_kernel, by_bias):
+        @pl.when((pl.program_id(1) == 0) & (pl.program_id(2) == 0))
+        def _():
+            by_kernel[...], by_bias[...] = jnp.zeros_like(by_kernel), jnp.zeros_like(by_bias)
+
+        by_logits = weight[0] * gradient_by_logits(_dot(h[0], w[...], (1, 0)) + b[...], x[...])
+        by_kernel[...] += _dot(h[0], by_logits.astype(h.dtype), (0, 0))
+        by_bias[...] += jnp.sum(by_logits, axis=0, keepdims=True)
+
+    of_kernel = pl.BlockSpec((width, LANES), lambda n, s, m: (0, n))
+    of_bias = pl.BlockSpec((1, LANES), lambda n, s, m: (0, n))
+    by_kernel, by_bias = pl.pallas_call(
+        body,
+        grid=(tiles, samples, batches),
+        in_specs=[
+            pl.BlockSpec((1, rows, width), lambda n, s, m: (s, m, 0)),
+            of_kernel,
+            of_bias,
+            pl.BlockSpec((rows, LANES), lambda n, s, m: (m, n)),
+            pl.BlockSpec((1, rows, 1), lambda n, s, m: (s, m, 0)),
+        ],
+        out_specs=[of_kernel, of_bias],
+        out_shape=[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((width, pixels), (1, pixels))],
+        interpret=interpret,
+        name="bernoulli_output_layer_gradient",
+    )(*operands, weights)
+    return by_kernel[:, : kernel.shape[1]], by_bias[0, : kernel.shape[1]]
+
+
+# On a GPU: tiles in shared memory, products of one warpgroup, sums in its registers.
+
+
+class _Tiles:
+    """The operands filled up to whole tiles of `TILE` by `TILE` and split into bfloat16 parts, and how many there are.
+
+    The pixels are cut into blocks whose gradient by the logits `HELD` has room for.
+    """
+
+    def __init__(self, features: Array, kernel: Array, bias: Array, image: Array) -> None:
+        self.samples, batch, self.width = features.shape
+        self.parts = 1 if features.dtype == jnp.bfloat16 else 2
+        self.held = HELD // (2 * self.parts * TILE**2)  # tiles
+        self.blocks, self.pixel_tiles = even_blocks(round_up(kernel.shape[1], TILE) // TILE, self.held)
+        self.batch, self.pixels = round_up(batch, TILE), self.blocks * self.pixel_tiles * TILE
+        self.features = round_up(self.width, TILE)
+        self.h = split(padded(features, (self.samples, self.batch, self.features)).reshape(-1, self.features))
+        self.w = split(padded(kernel, (self.features, self.pixels)))
+        self.b = padded(bias, (self.pixels,), NOTHING)
+        self.x = padded(image, (self.batch, self.pixels))
+
+    @property
+    def row_tiles(self) -> int:
+        """Of all samples."""
+        return self.samples * self.batch // TILE
+
+    def image_rows(self, tile: Array) -> pl.Slice:
+        """The images that a tile of rows is of."""
+        return pl.ds(lax.rem(tile, self.batch // TILE) * TILE, TILE)
+
+    def buffers(self) -> list[Any]:
+        """Shared memory for the image and bias of a tile, and a barrier for both."""
+        return [tile_of(jnp.float32), plgpu.SMEM((TILE,), jnp.float32), plgpu.Barrier(num_arrivals=2)]
+
+    def logits_and_image(self, refs: Any, row_tile: Array, pixel_tile: Array, buffers: Any) -> tuple[Array, Array]:
+        """Of one tile, in registers; [TILE, TILE]."""
+        h, w, b, x = refs
+        x_tile, b_tile, arrived = buffers
+        pixels = pl.ds(pixel_tile * TILE, TILE)
+        plgpu.copy_gmem_to_smem(x.at[self.image_rows(row_tile), pixels], x_tile, arrived)
+        plgpu.copy_gmem_to_smem(b.at[pixels], b_tile, arrived)
+        left = [(ref, lambda k: (row_tile, k)) for ref in h]
+        right = [(ref, lambda k: (k, pixel_tile)) for ref in w]
+
+        def operands(k, *blocks):
+            return blocks[: len(h)], blocks[len(h) :]
+
+        logits = matrix_product(self.features // TILE, [*left, *right], operands)
+        plgpu.barrier_wait(arrived)
+        return logits + lax.broadcast_in_dim(b_tile[...], logits.shape, (1,)), x_tile[...]
+
+
+def matrix_product(steps: int, streamed: list, operands: Callable) -> Array:
+    """A tile of a product of matrices in bfloat16 parts, summed over `steps` tiles of what they have in common.
+
+    `streamed` are `(ref, index map)`, whose tiles are brought to shared memory one ahead; `operands` makes of
+    the number of a step and those tiles the parts of the left and of the right.
+    """
+
+    def summed(total) -> Array:
+        def step(indices, *blocks) -> None:
+            for a, b in products(*operands(indices[0], *blocks)):
+                plgpu.wgmma(total, a, b)
+            plgpu.wgmma_wait(0)
+
+        specs = [plgpu.BlockSpec((TILE, TILE), index, transforms=tiling(TILE, ref.dtype)) for ref, index in streamed]
+        pipeline = plgpu.emit_pipeline(step, grid=(steps,), in_specs=specs, max_concurrent_steps=min(2, steps))
+        pipeline(*(ref for ref, _ in streamed))
+        return total[...]
+
+    return pl.run_scoped(summed, plgpu.ACC((TILE, TILE), jnp.float32))
+
+
+def in_parts(value: Array, count: int) -> list[Array]:
+    """As `platforms.split`, of registers, where no compiler leaves out a rounding."""
+    high = value.astype(jnp.bfloat16)
+    return [high, (value - high.astype(jnp.float32)).astype(jnp.bfloat16)][:count]
+
+
+def write(value: Array, buffer: Any, out: Any) -> None:
+    """Registers to memory, by way of shared memory; done when this returns."""
+    buffer[...] = value
+    plgpu.commit_smem()
+    plgpu.copy_smem_to_gmem(buffer, out)
+    plgpu.wait_smem_to_gmem(0)
+
+
+def nats_on_gpu(features: Array, kernel: Array, bias: Array, image: Array, *, interpret: Any = None) -> Array:
+    """Nats [S, B]: a block for each tile of logits, whose sums are added up outside."""
+    tiles = _Tiles(features, kernel, bias, image)
+
+    def body(h, w, b, x, nats, sums, *buffers):
+        m, n = lax.axis_index("rows"), lax.axis_index("pixels")
+        logits, image = tiles.logits_and_image((h, w, b, x), m, n, buffers)
+        write(jnp.sum(cross_entropy_of(logits, image), axis=1), sums, nats.at[n, pl.ds(m * TILE, TILE)])
+
+    nats = plgpu.kernel(
+        body,
+        out_type=jax.ShapeDtypeStruct((tiles.blocks * tiles.pixel_tiles, tiles.row_tiles * TILE), jnp.float32),
+        grid=(tiles.row_tiles, tiles.blocks * tiles.pixel_tiles),
+        grid_names=("rows", "pixels"),
+        scratch_types=[plgpu.SMEM((TILE,), jnp.float32), *tiles.buffers()],
+        compiler_params=WARPGROUP,
+        interpret=interpret,
+    )(tiles.h, tiles.w, tiles.b, tiles.x)
+    return jnp.sum(nats, 0).reshape(tiles.samples, tiles.batch)[:, : features.shape[1]]
+
+
+def nats_and_gradient_on_gpu(
+    features: Array, kernel: Array, bias: Array, image: Array, *, interpret: Any = None
+) -> RowsAndGradient:
+    """Nats [S, B] and their gradient by the features [S, B, H].
+
+    A block of threads takes `TILE` rows and as many pixels as shared memory holds their gradient of, and multiplies
+    that with the kernel. What blocks of pixels give is added up outside.
+    """
+    tiles = _Tiles(features, kernel, bias, image)
+    transposed = tuple(w.T for w in tiles.w)
+
+    def body(h, w, w_transposed, b, x, nats, by_features, sums, out, by_logits, *buffers):
+        m, block = lax.axis_index("rows"), lax.axis_index("blocks")
+        rows = pl.ds(m * TILE, TILE)
+
+        def tile(number: Array, total: Array) -> Array:
+            logits, image = tiles.logits_and_image((h, w, b, x), m, block * tiles.pixel_tiles + number, buffers)
+            for part, value in zip(by_logits, in_parts(gradient_by_logits(logits, image), tiles.parts), strict=True):
+                part[:, pl.ds(number * TILE, TILE)] = value
+            return total + jnp.sum(cross_entropy_of(logits, image), axis=1)
+
+        write(lax.fori_loop(0, tiles.pixel_tiles, tile, jnp.zeros(TILE, jnp.float32)), sums, nats.at[block, rows])
+        plgpu.commit_smem()
+
+        @pl.loop(0, tiles.features // TILE)
+        def _(number):
+            streamed = [(ref, lambda k: (block * tiles.pixel_tiles + k, number)) for ref in w_transposed]
+
+            def operands(k, *blocks):
+                return [part.at[:, pl.ds(k * TILE, TILE)] for part in by_logits], blocks
+
+            product = matrix_product(tiles.pixel_tiles, streamed, operands)
+            write(product, out, by_features.at[block, rows, pl.ds(number * TILE, TILE)])
+
+    held = tuple(in_shared_memory((TILE, tiles.pixel_tiles * TILE), jnp.bfloat16) for _ in range(tiles.parts))
+    nats, by_features = plgpu.kernel(
+        body,
+        out_type=(
+            jax.ShapeDtypeStruct((tiles.blocks, tiles.row_tiles * TILE), jnp.float32),
+            jax.ShapeDtypeStruct((tiles.blocks, tiles.row_tiles * TILE, tiles.features), jnp.float32),
+        ),
+        grid=(tiles.row_tiles, tiles.blocks),
+        grid_names=("rows", "blocks"),
+        scratch_types=[
+            plgpu.SMEM((TILE,), jnp.float32),
+            tile_of(jnp.float32),
+            held,
+            *tiles.buffers(),
+        ],
+        compiler_params=WARPGROUP,
+        interpret=interpret,
+    )(tiles.h, tiles.w, transposed, tiles.b, tiles.x)
+    nats = jnp.sum(nats, 0).reshape(tiles.samples, tiles.batch)
+    by_features = jnp.sum(by_features, 0).reshape(tiles.samples, tiles.batch, tiles.features)
+    return nats[:, : features.shape[1]], by_features[:, : features.shape[1], : tiles.width]
+
+
+def layer_gradient_on_gpu(
+    features: Array, kernel: Array, bias: Array, image: Array, cotangent: Array, *, interpret: Any = None
+) -> tuple[Array, Array]:
+    """The gradient of `sum(cotangent * nats)` by the kernel [H, P] and the bias [P].
+
+    A block of threads takes one tile of pixels and all rows, as many at a time as shared memory holds the gradient of.
+    A feature that is always 1 makes the bias a row of the kernel.
+    """
+    tiles = _Tiles(features, kernel, bias, image)
+    blocks, held_tiles = even_blocks(tiles.row_tiles, tiles.held)
+    rows, width = blocks * held_tiles * TILE, round_up(tiles.width + 1, TILE)
+    flat = tuple(padded(part, (rows, tiles.features)) for part in tiles.h)
+    ones = jnp.ones((rows, 1), jnp.bfloat16)
+    constant = [ones, jnp.zeros_like(ones)][: tiles.parts]
+    beside = [jnp.concatenate([part[:, : tiles.width], one], 1) for part, one in zip(flat, constant, strict=True)]
+    transposed = tuple(padded(part, (rows, width)).T for part in beside)
+    weight = padded(padded(cotangent, (tiles.samples, tiles.batch)).reshape(-1), (rows,))
+
+    def body(h, h_transposed, w, b, x, weight, by_kernel, out, by_logits, of_rows, arrived, *buffers):
+        n = lax.axis_index("pixels")
+        pixels = pl.ds(n * TILE, TILE)
+
+        def of_block(block: Array | int, *, add: bool) -> None:
+            @pl.loop(0, held_tiles)
+            def _(number):
+                m = block * held_tiles + number
+                plgpu.copy_gmem_to_smem(weight.at[pl.ds(m * TILE, TILE)], of_rows, arrived)
+                logits, image = tiles.logits_and_image((h, w, b, x), m, n, buffers)
+                plgpu.barrier_wait(arrived)
+                value = gradient_by_logits(logits, image) * lax.broadcast_in_dim(of_rows[...], logits.shape, (0,))
+                for part, half in zip(by_logits, in_parts(value, tiles.parts), strict=True):
+                    part[pl.ds(number * TILE, TILE)] = half
+
+            plgpu.commit_smem()
+
+            @pl.loop(0, width // TILE)
+            def _(number):
+                streamed = [(ref, lambda k: (number, block * held_tiles + k)) for ref in h_transposed]
+
+                def operands(k, *blocks):
+                    return blocks, [part.at[pl.ds(k * TILE, TILE)] for part in by_logits]
+
+                product = matrix_product(held_tiles, streamed, operands)
+                target = by_kernel.at[pl.ds(number * TILE, TILE), pixels]
+                if add:
+                    plgpu.copy_gmem_to_smem(target, out, arrived)
+                    plgpu.barrier_wait(arrived)
+                    product = product + out[...]
+                write(product, out, target)
+
+        of_block(0, add=False)
+        pl.loop(1, blocks)(partial(of_block, add=True))
+
+    by_kernel = plgpu.kernel(
+        body,
+        out_type=jax.ShapeDtypeStruct((width, tiles.pixels), jnp.float32),
+        grid=(tiles.blocks * tiles.pixel_tiles,),
+        grid_names=("pixels",),
+        scratch_types=[
+            tile_of(jnp.float32),
+            tuple(in_shared_memory((held_tiles * TILE, TILE), jnp.bfloat16) for _ in range(tiles.parts)),
+            plgpu.SMEM((TILE,), jnp.float32),
+            plgpu.Barrier(),
+            *tiles.buffers(),
+        ],
+        compiler_params=WARPGROUP,
+        interpret=interpret,
+    )(flat, transposed, tiles.w, tiles.b, tiles.x, weight)
+    by_kernel = by_kernel[:, : kernel.shape[1]]
+    return by_kernel[: tiles.width], by_kernel[tiles.width]
