@@ -27,6 +27,7 @@ ReconstructionName = Literal[
 Initializer = Literal["torch", "gaussian"]
 Lowering = Literal["native", "gemm"]
 MemberAxis = Literal["auto", "vmap", "scan"]
+Implementation = Literal["xla", "pallas"]
 DataOn = Literal["auto", "device", "host"]
 DatasetName = Literal["auto", "mnist", "fashion_mnist", "digits"]
 
@@ -60,6 +61,10 @@ class Config:
     lowering: Lowering | Literal["auto"] = "auto"
     """Convolutions as matrix products (gemm) or XLA's own (native); auto: gemm on a CPU, native on accelerators."""
 
+    implementation: Implementation = "xla"
+    """What jaxvae.kernels has hand-written kernels for: left to the compiler (xla), or theirs (pallas), which a CPU
+    interprets, slowly."""
+
     def __post_init__(self) -> None:
         """Check every field."""
         for name, allowed in (
@@ -70,6 +75,7 @@ class Config:
             ("member_axis", MemberAxis),
         ):
             check_choice(name, getattr(self, name), get_args(allowed))
+        check_choice("implementation", self.implementation, get_args(Implementation))
         check_choice("lowering", self.lowering, ("auto", *get_args(Lowering)))
         check_range("latent_dim", self.latent_dim, low=1, high=4096)
         check_range("logvar_bound", self.logvar_bound, low=0.0, high=1e9)

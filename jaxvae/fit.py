@@ -72,6 +72,7 @@ def build_model(config: Config, image_shape: tuple[int, int, int], num_classes: 
         num_classes=num_classes if config.conditional else 0,
         noise=config.noise,
         logvar_bound=config.logvar_bound,
+        implementation=config.implementation,
     )
 
 

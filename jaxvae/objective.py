@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxvae.losses import Reconstruction, gaussian_kl
-from jaxvae.models import VAE, decode, encode, sample
-from jaxvae.types import Hparams, Terms
+from jaxvae.kernels import implemented
+from jaxvae.losses import Reconstruction, bernoulli, gaussian_kl
+from jaxvae.models import VAE, MLPDecoder, decode, decode_to_output, encode, sample
+from jaxvae.types import Hparams, Posterior, Terms
 
 
 def negative_elbo(
@@ -23,20 +24,43 @@ def negative_elbo(
         ValueError: the decoder's logits are not of the images' shape, or `reconstruction` does not give one number.
     """
     posterior = encode(model, params, image, label)
-    z = sample(model, key, posterior)
+    z, kl = sample_and_kl(model, key, posterior)
+    distortion = distortion_of(model, reconstruction, params, z, image, label, hparams)
+    return Terms(distortion + hparams.beta * kl, distortion, kl)
+
+
+def sample_and_kl(model: VAE, key: Array, posterior: Posterior) -> tuple[Array, Array]:
+    """What the decoder gets [..., Z], and the KL of the posterior in nats [...]."""
+    if model.noise == "posterior":
+        return implemented("reparameterize_kl", model.implementation)(key, posterior)
+    return sample(model, key, posterior), gaussian_kl(posterior)
+
+
+def distortion_of(
+    model: VAE, reconstruction: Reconstruction, params: dict, z: Array, image: Array, label: Array, hparams: Hparams
+) -> Array:
+    """The reconstruction term in nats of images [..., H, W, C] decoded from z [..., Z]; [...]."""
+    if has_kernel_of_output(model, reconstruction) and z.ndim == 2:
+        output = decode_to_output(model, params, z, label)
+        return implemented("bernoulli_output", "pallas")(*output, image.reshape(len(image), -1))
     logits = decode(model, params, z, label)
     if logits.shape != image.shape:
         raise ValueError(f"the decoder gives logits {logits.shape} for images {image.shape}; they must be of one shape")
 
-    def distortion_of_one(logits: Array, image: Array) -> Array:
+    def of_one(logits: Array, image: Array) -> Array:
         nats = reconstruction(logits, image, hparams)
         if nats.shape != ():
             raise ValueError(f"a reconstruction loss gives nats of one example, a scalar, not {nats.shape}")
         return nats
 
-    distortion = jnp.vectorize(distortion_of_one, signature="(h,w,c),(h,w,c)->()")(logits, image)
-    kl = gaussian_kl(posterior)
-    return Terms(distortion + hparams.beta * kl, distortion, kl)
+    return jnp.vectorize(of_one, signature="(h,w,c),(h,w,c)->()")(logits, image)
+
+
+def has_kernel_of_output(model: VAE, reconstruction: Reconstruction) -> bool:
+    """Whether the kernel `bernoulli_output` serves the model: Bernoulli's loss, a dense last layer without a label."""
+    decoder = model.decoder
+    dense = isinstance(decoder, MLPDecoder) and len(decoder.hidden) > 0
+    return model.implementation == "pallas" and reconstruction is bernoulli and dense
 
 
 def example_keys(key: Array, index: Array) -> Array:

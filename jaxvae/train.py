@@ -1,16 +1,16 @@
 """Training one member: its first state, one step, one epoch. `jaxvae.sweep` adds the member axis around these."""
 
-import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 
 from jaxvae.batches import DeviceSplit, EpochOrder, epoch_order, gather
+from jaxvae.kernels import implemented
+from jaxvae.kernels.adam.reference import ADAM
 from jaxvae.losses import Reconstruction
 from jaxvae.models import VAE, multiplies_patches
 from jaxvae.objective import example_keys, negative_elbo
@@ -19,10 +19,6 @@ from jaxvae.types import Batch, Hparams, Terms, TrainState
 
 Inputs = TypeVar("Inputs")
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Terms]]
-
-B1, B2, EPS = 0.9, 0.999, 1e-8
-ADAM = optax.scale_by_adam(B1, B2, EPS)
-"""Adam's moments with PyTorch's defaults; the step multiplies `adam_direction` by `-hparams.learning_rate`."""
 
 
 @partial(jax.jit, static_argnames=("model", "image_shape"))
@@ -57,6 +53,7 @@ def make_train_step(
         sums = Terms(*(jnp.sum(batch.weight * term) for term in terms))
         return sums.loss, sums
 
+    adam = implemented("adam", model.implementation)
     gradient = jax.grad(weighted_terms, has_aux=True)
 
     def mean_gradient(params: dict, batch: Batch, key: Array, hparams: Hparams) -> tuple[dict, Terms]:
@@ -82,10 +79,7 @@ def make_train_step(
         rate = learning_rate(state.hparams, state.step)
         # Adam's direction is bounded, so from a finite state nothing else can overflow at any sensible rate.
         alive = state.alive & all_finite((terms, scaled_sum(gradients), rate))
-        _, moments = ADAM.update(gradients, state.opt_state)
-        moments = jax.tree.map(partial(jnp.where, alive), moments, state.opt_state)
-        updates = jax.tree.map(lambda d: -rate.astype(d.dtype) * d, adam_direction(moments))
-        params = jax.tree.map(partial(jnp.where, alive), optax.apply_updates(state.params, updates), state.params)
+        params, moments = adam(state.params, state.opt_state, gradients, rate, alive)
         step = jnp.where(alive, state.step + 1, state.step)
         return TrainState(step, params, moments, state.hparams, alive), terms
 
@@ -113,22 +107,6 @@ def learning_rate(hparams: Hparams, step: Array) -> Array:
     rate = jnp.asarray(hparams.learning_rate)
     progress = (step.astype(rate.dtype) + 1.0) / jnp.maximum(hparams.warmup_steps, 1.0)
     return rate * jnp.minimum(progress, 1.0)
-
-
-def adam_direction(moments: optax.ScaleByAdamState) -> dict:
-    """Adam's direction (Kingma and Ba 2015, algorithm 1) from the moments that a step keeps.
-
-    `ADAM.update` also returns one, but of moments that a step that is not taken drops: with it XLA's CPU backend
-    computes the moments twice and copies the old ones. In float32 its `1 - 0.999**count` is 1e-5 off, from the first
-    step on; that of `expm1` is not.
-    """
-    count = jnp.asarray(moments.count, float)
-    mean, square = (-1.0 / jnp.expm1(math.log(decay) * count) for decay in (B1, B2))
-
-    def direction(m: Array, v: Array) -> Array:
-        return mean.astype(m.dtype) * m / (jnp.sqrt(square.astype(v.dtype) * v) + EPS)
-
-    return jax.tree.map(direction, moments.mu, moments.nu)
 
 
 def scaled_sum(tree) -> Array:

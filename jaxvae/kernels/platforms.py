@@ -15,12 +15,17 @@ TILE = 64
 
 
 def by_platform(*, cuda: Callable, tpu: Callable) -> Callable:
-    """A function that is lowered to `cuda` or `tpu`; on a CPU the latter is interpreted, which says nothing of speed."""
+    """A function that is lowered to `cuda` or `tpu`, and on a CPU to the latter, interpreted."""
 
     def function(*arguments):
-        return lax.platform_dependent(*arguments, cuda=cuda, tpu=tpu, cpu=partial(tpu, interpret=True))
+        return lowered(cuda, tpu, arguments)
 
     return function
+
+
+def lowered(cuda: Callable, tpu: Callable, arguments: tuple) -> Any:
+    """What `by_platform` computes. Tests replace this to interpret the GPU's version, too."""
+    return lax.platform_dependent(*arguments, cuda=cuda, tpu=tpu, cpu=partial(tpu, interpret=True))
 
 
 def round_up(size: int, multiple: int) -> int:

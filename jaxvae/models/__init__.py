@@ -14,7 +14,7 @@ from jaxvae.models.conv import ConvDecoder, ConvEncoder
 from jaxvae.models.layers import Activation
 from jaxvae.models.lowering import default_lowering
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
-from jaxvae.models.vae import VAE, decode, encode, multiplies_patches, reparameterize, sample
+from jaxvae.models.vae import VAE, decode, decode_to_output, encode, multiplies_patches, reparameterize, sample
 
 ImageShape = tuple[int, int, int]
 Parts = tuple[nn.Module, nn.Module]
@@ -91,7 +91,9 @@ ARCHITECTURES: dict[str, Callable[[ImageShape, Initializer, Lowering], Parts]] =
 __all__ = [
     "ARCHITECTURES",
     "VAE",
+    "MLPDecoder",
     "decode",
+    "decode_to_output",
     "default_lowering",
     "encode",
     "multiplies_patches",

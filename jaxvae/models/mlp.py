@@ -35,11 +35,13 @@ class MLPDecoder(nn.Module):
     activation: Activation = nn.relu
 
     @nn.compact
-    def __call__(self, z: Array, condition: Array | None = None) -> Array:
-        """Decode a latent vector; a condition [K] joins it."""
+    def __call__(self, z: Array, condition: Array | None = None, *, output: bool = True) -> Array:
+        """Decode a latent vector, which a condition [K] joins; without `output` up to what the last layer gets."""
         x = z
         for width in self.hidden:
             x = self.activation(Dense(width, self.initializer)(x, condition))
             condition = None
+        if not output:
+            return x
         logits = Dense(prod(self.image_shape), self.initializer)(x, condition)
         return logits.reshape(*logits.shape[:-1], *self.image_shape)

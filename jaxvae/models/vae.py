@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxvae.config import Initializer, Noise
+from jaxvae.config import Implementation, Initializer, Noise
 from jaxvae.models.layers import Dense
 from jaxvae.types import Posterior
 
@@ -21,6 +21,8 @@ class VAE(nn.Module):
     The log-variance is clipped to +-`logvar_bound`, once, for the sampler and the KL alike. 30, a deviation of 3e-7 to
     3e6, is far outside what a sound training visits, and far inside float32, where `exp(logvar)` overflows above 88.
     Beyond the bound the gradient is 0, so that nothing pulls a unit back that has got there.
+
+    `implementation` is of the objective and the optimizer, for a model to say in one place what is compiled how.
     """
 
     encoder: nn.Module
@@ -30,6 +32,7 @@ class VAE(nn.Module):
     num_classes: int = 0
     noise: Noise = "posterior"
     logvar_bound: float = 30.0
+    implementation: Implementation = "xla"
 
     def setup(self) -> None:
         """Make the posterior's two heads, one product: the means, then the log-variances."""
@@ -45,6 +48,10 @@ class VAE(nn.Module):
     def decode(self, z: Array, label: Array | None = None) -> Array:
         """The logits of p(x|z), or p(x|z, y); `jax.nn.sigmoid` of them is the decoded image."""
         return self.decoder(z, self.condition(label))
+
+    def decode_hidden(self, z: Array, label: Array | None = None) -> Array:
+        """The features [..., H] of an `MLPDecoder` from which its last layer makes the logits."""
+        return self.decoder(z, self.condition(label), output=False)
 
     def condition(self, label: Array | None) -> Array | None:
         """A label [...] as one-hot [..., num_classes]; None for a model without labels, which ignores them."""
@@ -75,6 +82,13 @@ def decode(model: VAE, params: dict, z: Array, label: Array | None = None) -> Ar
     return cast(Array, model.apply({"params": params}, z, label, method=VAE.decode))
 
 
+def decode_to_output(model: VAE, params: dict, z: Array, label: Array | None = None) -> tuple[Array, Array, Array]:
+    """What the last layer of an `MLPDecoder` multiplies: features [..., H], its kernel [H, P] and its bias [P]."""
+    features = cast(Array, model.apply({"params": params}, z, label, method=VAE.decode_hidden))
+    layer = params["decoder"][f"Dense_{len(model.decoder.hidden)}"]
+    return features, layer["kernel"], layer["bias"]
+
+
 def reparameterize(key: Array, posterior: Posterior) -> Array:
     """z = mean + sigma * epsilon with epsilon ~ N(0, I) from `key`; [..., Z] (Kingma and Welling 2014, section 2.4).
 
@@ -93,10 +107,10 @@ def reparameterize(key: Array, posterior: Posterior) -> Array:
 def standard_normal(key: Array, shape: tuple[int, ...]) -> Array:
     """Draws from N(0, 1) with one key for all of `shape`, or with keys for its leading axes, each for its own part.
 
-    In float32 also for a posterior of lower precision: `jax.random.normal` in bfloat16 has 128 different values.
+    In float32 also for a posterior of another precision: `jax.random.normal` in bfloat16 has 128 different values.
     """
     if key.ndim == 0:
-        return jax.random.normal(key, shape)
+        return jax.random.normal(key, shape, jnp.float32)
     return jax.vmap(lambda key: standard_normal(key, shape[1:]))(key)
 
 

@@ -27,11 +27,12 @@ def adam(
 ) -> tuple[dict, optax.ScaleByAdamState]:
     """`reference.adam` of float32 parameters."""
     leaves, tree = jax.tree.flatten(params)
-    if any(leaf.dtype != jnp.float32 for leaf in leaves):
-        raise TypeError("the kernel takes float32 parameters")
+    if other := {str(leaf.dtype) for leaf in leaves} - {"float32"}:
+        raise TypeError(f"the kernel takes float32 parameters, not {', '.join(sorted(other))}")
     count = jnp.where(alive, optax.safe_increment(moments.count), moments.count)
     scalars = jnp.stack([rate.astype(jnp.float32), *corrections(jnp.maximum(count, 1)), alive.astype(jnp.float32)])
-    flat = zip(*([flat_leaf(x) for x in jax.tree.leaves(t)] for t in (params, moments.mu, moments.nu, gradients)))
+    columns = ([flat_leaf(x) for x in jax.tree.leaves(t)] for t in (params, moments.mu, moments.nu, gradients))
+    flat = zip(*columns, strict=True)
     found = by_platform(cuda=update_on_gpu, tpu=update_on_tpu)(scalars, [*flat])
     cut = [[x[: leaf.size].reshape(leaf.shape) for x in new] for leaf, new in zip(leaves, found, strict=True)]
     params, mu, nu = (jax.tree.unflatten(tree, each) for each in zip(*cut, strict=True))

@@ -19,12 +19,12 @@ def adam(
     """The parameters and moments after an update at the learning rate `rate`, or as they were where not `alive`."""
     _, updated = ADAM.update(gradients, moments)
     moments = jax.tree.map(partial(jnp.where, alive), updated, moments)
-    updates = jax.tree.map(lambda d: -rate.astype(d.dtype) * d, direction(moments))
+    updates = jax.tree.map(lambda d: -rate.astype(d.dtype) * d, adam_direction(moments))
     params = jax.tree.map(partial(jnp.where, alive), optax.apply_updates(params, updates), params)
     return params, moments
 
 
-def direction(moments: optax.ScaleByAdamState) -> dict:
+def adam_direction(moments: optax.ScaleByAdamState) -> dict:
     """Adam's direction (Kingma and Ba 2015, algorithm 1) from the moments that a step keeps.
 
     `ADAM.update` also returns one, but of moments that a step that is not taken drops: with it XLA's CPU backend

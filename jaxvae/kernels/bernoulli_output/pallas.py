@@ -64,8 +64,8 @@ def _backward(kept: Any, cotangent: Array) -> tuple[Array, Array, Array, Array]:
     versions = by_platform(cuda=layer_gradient_on_gpu, tpu=layer_gradient_on_tpu)
     by_kernel, by_bias = versions(features, kernel, bias, image, cotangent)
     by_features = cotangent[..., None] * by_features
-    logits = jnp.matmul(features, kernel, preferred_element_type=jnp.float32) + bias  # not computed where nobody asks
-    by_image = -jnp.sum(cotangent[..., None] * logits, 0)
+    logits = jnp.matmul(features, kernel, preferred_element_type=jnp.float32)  # not computed where nobody asks
+    by_image = -jnp.sum(cotangent[..., None] * (logits + jnp.broadcast_to(bias, logits.shape)), 0)
     return by_features.astype(features.dtype), by_kernel.astype(kernel.dtype), by_bias, by_image
 
 
@@ -91,7 +91,7 @@ def _tpu_blocks(features: Array, kernel: Array, bias: Array, image: Array):
     """The operands filled up to whole tiles, and the sizes: samples, rows and pixels in tiles, rows of a tile."""
     samples, batch, width = features.shape
     rows = min(128, round_up(batch, 16))
-    batch, pixels = round_up(batch, rows), round_up(kernel.shape[1], LANES)
+    batch, pixels, width = round_up(batch, rows), round_up(kernel.shape[1], LANES), round_up(width, 16)
     operands = (
         padded(features, (samples, batch, width)),
         padded(kernel, (width, pixels)),
@@ -121,7 +121,10 @@ def forward_on_tpu(
 
     by_row = pl.BlockSpec((1, rows, 1), lambda s, m, n: (s, m, 0))
     of_features = pl.BlockSpec((1, rows, width), lambda s, m, n: (s, m, 0))
-    shapes = (jax.ShapeDtypeStruct((samples, batch, 1), jnp.float32), jax.ShapeDtypeStruct(operands[0].shape, jnp.float32))
+    shapes = (
+        jax.ShapeDtypeStruct((samples, batch, 1), jnp.float32),
+        jax.ShapeDtypeStruct(operands[0].shape, jnp.float32),
+    )
     found = pl.pallas_call(
         body,
         grid=grid,
@@ -136,8 +139,8 @@ def forward_on_tpu(
         interpret=interpret,
         name="bernoulli_output",
     )(*operands)
-    nats, *by_features = (x[:, : features.shape[1]] for x in found)
-    return (nats[..., 0], *by_features) if gradient else nats[..., 0]
+    nats = found[0][:, : features.shape[1], 0]
+    return (nats, found[1][:, : features.shape[1], : features.shape[2]]) if gradient else nats
 
 
 def layer_gradient_on_tpu(
@@ -174,7 +177,7 @@ def layer_gradient_on_tpu(
         interpret=interpret,
         name="bernoulli_output_layer_gradient",
     )(*operands, weights)
-    return by_kernel[:, : kernel.shape[1]], by_bias[0, : kernel.shape[1]]
+    return by_kernel[: kernel.shape[0], : kernel.shape[1]], by_bias[0, : kernel.shape[1]]
 
 
 # On a GPU: tiles in shared memory, products of one warpgroup, sums in its registers.

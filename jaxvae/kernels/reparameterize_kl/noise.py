@@ -1,8 +1,8 @@
 """The noise of `jax.random.normal`, number by number, in operations that every Pallas backend has.
 
-The bits are those of `jax.random.bits(key, (Z,))`, jax's default generator in its partitionable form; the normal numbers
-are those of `jax.random.normal` to some 1e-6 of their size, as the inverse error function is computed from `log`, where
-XLA has `log1p`.
+The bits are those of `jax.random.bits(key, (Z,))`, JAX's default generator in its partitionable form. The normal
+numbers are those of `jax.random.normal` up to rounding: where XLA has `log1p(-x * x)`, this has
+`log((1 - x) * (1 + x))`, which keeps more digits in the tails.
 """
 
 import jax.numpy as jnp

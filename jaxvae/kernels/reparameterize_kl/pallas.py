@@ -72,7 +72,9 @@ def backward(
     key: tuple[Array, Array], number: Array, mean: Array, logvar: Array, by_z: Array, by_kl: Array
 ) -> tuple[Array, Array]:
     """The gradients by mean and logvar."""
-    by_logvar = by_z * jnp.exp(0.5 * logvar) * standard_normal(key, number) + by_kl * (exp_less_its_tangent(logvar) + logvar)
+    by_logvar = by_z * jnp.exp(0.5 * logvar) * standard_normal(key, number) + by_kl * (
+        exp_less_its_tangent(logvar) + logvar
+    )
     return by_z + by_kl * mean, 0.5 * by_logvar
 
 

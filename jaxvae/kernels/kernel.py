@@ -1,0 +1,44 @@
+"""What a kernel says of itself, for its tests and for the laboratory."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from jax import Array
+
+Sizes = dict[str, int]
+"""Names and lengths of a call's axes, such as {"B": 128, "Z": 20}."""
+
+
+class Work(NamedTuple):
+    """What one call has to do at least."""
+
+    flops: float  # additions and multiplications; a transcendental function counts as one
+    bytes: float  # of memory: every input read once, every output written once
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel, whose functions are `implemented(name, implementation)`.
+
+    Attributes:
+        name: of its folder and its functions.
+        inputs: `(key, sizes, dtype) -> arguments`, random and of the size that training has.
+        work: `(sizes, itemsize) -> Work`, of a forward call with floating-point inputs of so many bytes each.
+        shapes: what the laboratory measures: a label, such as the model that has them, and sizes.
+        odd: sizes for tests: 1, odd ones, and no multiples of tiles.
+        extreme: `(arguments, scale) -> arguments` for tests of extreme numbers.
+        dtypes: that the kernel takes.
+        differentiable: positions of arguments with a gradient; empty for a kernel without.
+        tolerance: by dtype, of values and gradients, as a share of the largest number of an array.
+    """
+
+    name: str
+    inputs: Callable[[Array, Sizes, Any], tuple]
+    work: Callable[[Sizes, int], Work]
+    shapes: Mapping[str, Sizes]
+    odd: tuple[Sizes, ...]
+    extreme: Callable[[tuple, float], tuple] | None = None
+    dtypes: tuple[str, ...] = ("float32",)
+    differentiable: tuple[int, ...] = ()
+    tolerance: Mapping[str, float] = field(default_factory=lambda: {"float32": 2e-6})

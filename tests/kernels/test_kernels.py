@@ -1,0 +1,178 @@
+"""Every kernel against its plain definition in float64, whatever there is: values, gradients, vmap, lowering."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # which has no public name yet
+from jax.dtypes import float0, prng_key
+
+from jaxvae.kernels import every_kernel, implemented, platforms
+from jaxvae.kernels.kernel import Kernel
+
+KERNELS = every_kernel()
+CALLS = [
+    pytest.param(name, dtype, sizes, id=f"{name}-{dtype}-{'x'.join(map(str, sizes.values()))}")
+    for name, kernel in KERNELS.items()
+    for dtype in kernel.dtypes
+    for sizes in kernel.odd
+]
+every_call = pytest.mark.parametrize(("name", "dtype", "sizes"), CALLS)
+of_each = pytest.mark.parametrize("name", KERNELS)
+
+
+@pytest.fixture(params=["tpu", "gpu"])
+def interpreted(request, monkeypatch):
+    """Both versions of each kernel on this CPU; the GPU's with its grid, memories and barriers."""
+    if request.param == "gpu":
+
+        def lowered(cuda, tpu, arguments):
+            return cuda(*arguments, interpret=InterpretGPUParams())
+
+        monkeypatch.setattr(platforms, "lowered", lowered)
+
+
+def is_float(x):
+    return not jnp.issubdtype(x.dtype, prng_key) and jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def in_float64(tree):
+    return jax.tree.map(lambda x: x.astype(jnp.float64) if is_float(x) else x, tree)
+
+
+def pallas_of(name):
+    """Not compiled before: another platform may have been chosen then."""
+    function = implemented(name, "pallas")
+    return lambda *arguments: function(*arguments)
+
+
+def values_and_gradients(kernel: Kernel, function, arguments, cotangents):
+    """Of a function; `cotangents` by the outputs."""
+    chosen = kernel.differentiable
+
+    def of_chosen(*given):
+        every = list(arguments)
+        for k, x in zip(chosen, given, strict=True):
+            every[k] = x
+        return function(*every)
+
+    if not chosen:
+        return function(*arguments), ()
+    values, pullback = jax.vjp(of_chosen, *(arguments[k] for k in chosen))
+    return values, pullback(jax.tree.map(lambda c, v: c.astype(v.dtype), cotangents, values))
+
+
+def cotangents_of(kernel: Kernel, arguments):
+    """Random numbers of the shapes of the outputs."""
+    outputs = jax.eval_shape(implemented(kernel.name, "xla"), *arguments)
+    rng = np.random.default_rng(3)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), outputs)
+
+
+def close(found, expected, tolerance):
+    """Leaf by leaf, as a share of the largest number."""
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        if a.dtype == float0:
+            continue
+        assert a.shape == b.shape
+        a, b = (np.asarray(x, np.float64) for x in (a, b))
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(np.abs(b).max(initial=0), 1e-30))
+
+
+def expected_of(kernel, arguments, cotangents):
+    with jax.enable_x64(True):
+        return values_and_gradients(kernel, implemented(kernel.name, "xla"), in_float64(arguments), cotangents)
+
+
+@every_call
+@pytest.mark.usefixtures("interpreted")
+def test_values_and_gradients_are_those_of_float64(name, dtype, sizes):
+    kernel = KERNELS[name]
+    arguments = kernel.inputs(jax.random.key(1), sizes, dtype)
+    cotangents = cotangents_of(kernel, arguments)
+    found = jax.jit(partial(values_and_gradients, kernel, pallas_of(name)))(arguments, cotangents)
+    close(found, expected_of(kernel, arguments, cotangents), kernel.tolerance[dtype])
+
+
+@of_each
+@pytest.mark.parametrize("scale", [30.0, 1e4])
+@pytest.mark.usefixtures("interpreted")
+def test_extreme_numbers(name, scale):
+    kernel = KERNELS[name]
+    arguments = kernel.extreme(kernel.inputs(jax.random.key(2), kernel.odd[1], "float32"), scale)
+    cotangents = cotangents_of(kernel, arguments)
+    found = jax.jit(partial(values_and_gradients, kernel, pallas_of(name)))(arguments, cotangents)
+    close(found, expected_of(kernel, arguments, cotangents), kernel.tolerance["float32"])
+
+
+@of_each
+@pytest.mark.usefixtures("interpreted")
+def test_members_are_each_their_own(name):
+    """`vmap` over three members is three calls."""
+    kernel = KERNELS[name]
+    each = [kernel.inputs(jax.random.key(seed), kernel.odd[1], "float32") for seed in range(3)]
+    cotangents = cotangents_of(kernel, each[0])
+    function = partial(values_and_gradients, kernel, pallas_of(name))
+    members = jax.jit(jax.vmap(function, (0, None)))(jax.tree.map(lambda *xs: jnp.stack(xs), *each), cotangents)
+    for k, arguments in enumerate(each):
+        alone = jax.jit(function)(arguments, cotangents)
+        close(jax.tree.map(lambda x, k=k: x[k], members), alone, 1e-6)
+
+
+@every_call
+@pytest.mark.parametrize("target", ["cuda", "tpu"])
+@pytest.mark.parametrize("members", [None, 3])
+def test_it_lowers(name, dtype, sizes, target, members):
+    """For a platform that is not here, with its gradient, alone and under `vmap`."""
+    kernel = KERNELS[name]
+    arguments = kernel.inputs(jax.random.key(1), sizes, dtype)
+    cotangents = cotangents_of(kernel, arguments)
+    function = partial(values_and_gradients, kernel, pallas_of(name))
+    if members:
+        function = jax.vmap(function)
+        arguments, cotangents = jax.tree.map(lambda x: jnp.stack([x] * members), (arguments, cotangents))
+    text = jax.jit(function).trace(arguments, cotangents).lower(lowering_platforms=(target,)).as_text()
+    assert {"cuda": "mosaic_gpu", "tpu": "tpu_custom_call"}[target] in text
+
+
+@of_each
+def test_the_shapes_of_the_laboratory_lower(name):
+    kernel = KERNELS[name]
+    for sizes in kernel.shapes.values():
+        for dtype in kernel.dtypes:
+            arguments = jax.eval_shape(lambda key: kernel.inputs(key, sizes, dtype), jax.random.key(0))  # noqa: B023
+            for target in ("cuda", "tpu"):
+                jax.jit(pallas_of(name)).trace(*arguments).lower(lowering_platforms=(target,))
+
+
+@of_each
+def test_the_least_bytes_are_those_of_inputs_and_outputs(name):
+    kernel = KERNELS[name]
+    for dtype in kernel.dtypes:
+        for sizes in (*kernel.odd, *kernel.shapes.values()):
+            arguments = jax.eval_shape(lambda key: kernel.inputs(key, sizes, dtype), jax.random.key(0))  # noqa: B023
+            outputs = jax.eval_shape(implemented(name, "xla"), *arguments)
+            exact = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((arguments, outputs)))
+            scalars = 64  # rates, counts, flags
+            assert exact - scalars <= kernel.work(sizes, jnp.dtype(dtype).itemsize).bytes <= exact
+
+
+@of_each
+def test_a_wrong_type_is_refused(name):
+    kernel = KERNELS[name]
+    arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float16")
+    with pytest.raises(TypeError, match="float16"):
+        jax.eval_shape(pallas_of(name), *arguments)
+
+
+def test_negative_control_a_gradient_that_is_off_by_a_ten_thousandth_is_seen():
+    kernel = KERNELS["bernoulli_output"]
+    arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
+    cotangents = cotangents_of(kernel, arguments)
+    values, gradients = jax.jit(partial(values_and_gradients, kernel, pallas_of(kernel.name)))(arguments, cotangents)
+    wrong = jax.tree.map(lambda x: x * np.float32(1.0001), gradients)
+    with pytest.raises(AssertionError):
+        close((values, wrong), expected_of(kernel, arguments, cotangents), kernel.tolerance["float32"])
