@@ -14,7 +14,7 @@ from tests.soak.outcome import Outcome
 PROMISE = "the first signal ends a run within 10 s with a whole checkpoint and 143 or 130, a second one at once"
 MLP = (*LITTLE, "--architecture", "mlp", "--betas", 1, "--epochs", 100)
 CONV = (*LITTLE, "--architecture", "conv", "--betas", 1, 4, "--epochs", 20)
-SLOW = ("--dataset", "digits", "--architecture", "conv_32_64", "--betas", 1, 2, 4, 8, "--epochs", 2)
+SLOW = ("--dataset", "digits", "--architecture", "conv_32_64", "--betas", 1, 2, 4, 8, "--epochs", 50)
 """Epochs that take longer than a signal waits."""
 WITHIN, AT_ONCE = 10.0, 2.0
 
