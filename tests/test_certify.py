@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxvae import losses, metrics, train
+from jaxvae.kernels.adam import reference
 from jaxvae.models import vae
 from tests import certify
 from tests.certify import latents, likeness, noise, pixels, points, references, training
@@ -71,7 +72,7 @@ FAULTS = [
     (noise.moment_lines, vae, "standard_normal", lambda f: lambda *a: 1.1 * f(*a), "noise of one key: variance"),
     (training.sum_lines, losses, "_sum", slightly_more, "losses._sum of 784 numbers, float32, a batch"),
     (training.mean_lines, metrics, "summarize", in_float32, "metrics.summarize of 60,000 images"),
-    (training.adam_lines, train, "adam_direction", slightly_more, "Adam's direction, 50 steps"),
+    (training.adam_lines, reference, "adam_direction", slightly_more, "Adam's direction, 50 steps"),
     (training.detection_lines, train, "scaled_sum", finer, "scaled_sum of trees with NaN, infinities, from 2^64"),
     (training.detection_lines, train, "all_finite", lambda f: lambda tree: f(tree["b"]), "all_finite of the same"),
     (likeness.certify, metrics, "mse", slightly_more, "MSE, float32"),

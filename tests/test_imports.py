@@ -12,6 +12,7 @@ ORDER = [  # each may import what stands before it
     {"config", "files"},
     {"types", "data", "flags", "report", "plots"},
     {"losses", "models", "batches", "parallel", "processes", "manifest"},
+    {"kernels"},
     {"cli"},
     {"objective"},
     {"train", "metrics", "latent"},

@@ -11,6 +11,7 @@ import pytest
 from jaxvae.batches import DeviceSplit
 from jaxvae.config import Config
 from jaxvae.fit import build_model
+from jaxvae.kernels.adam.reference import B1, B2, EPS
 from jaxvae.losses import bernoulli, gaussian_kl, squared_error
 from jaxvae.metrics import default_batch_size
 from jaxvae.models import VAE, reparameterize
@@ -18,11 +19,6 @@ from jaxvae.models.conv import ConvDecoder, ConvEncoder
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
 from jaxvae.objective import example_keys, negative_elbo
 from jaxvae.train import (
-    ADAM,
-    B1,
-    B2,
-    EPS,
-    adam_direction,
     all_finite,
     default_part,
     in_parts,
@@ -227,43 +223,6 @@ def test_a_gradient_that_is_not_finite_is_not_taken_though_the_loss_is():
     assert not bool(dead.alive)
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 2e-5), (jnp.bfloat16, 0.02)])
-@pytest.mark.parametrize("count", [0, 10_000])
-def test_the_direction_is_optax_s_to_its_precision(dtype, rtol, count):
-    rng = np.random.default_rng(0)
-    params = {"kernel": jnp.zeros((3, 4), dtype), "bias": jnp.zeros(4, dtype), "scale": jnp.zeros((), dtype)}
-    moments = ADAM.init(params)._replace(count=jnp.asarray(count, jnp.int32))
-    for scale in (1e-6, 1.0, 1e3, 0.0):
-        gradients = jax.tree.map(lambda p, scale=scale: jnp.asarray(scale * rng.normal(size=p.shape), dtype), params)
-        direction, moments = ADAM.update(gradients, moments)
-        found = jax.jit(adam_direction)(moments)
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(direction), strict=True):
-            assert a.dtype == dtype
-            np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=rtol)
-
-
-def test_the_direction_in_float64(float64):
-    params = {"kernel": jnp.zeros(5, jnp.float64)}
-    gradients = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=5))}
-    direction, moments = ADAM.update(gradients, ADAM.init(params))
-    np.testing.assert_allclose(adam_direction(moments)["kernel"], direction["kernel"], rtol=1e-6)
-    np.testing.assert_allclose(adam_direction(moments)["kernel"], np.sign(gradients["kernel"]), rtol=1e-6)
-
-
-@pytest.mark.parametrize("count", [1, 2, 10, 1000, 100_000])
-def test_the_direction_is_corrected_to_float32_s_precision(count):
-    """A float32 `1 - 0.999**count` is 1e-5 off, at first and for long."""
-    rng = np.random.default_rng(0)
-    mu, nu = rng.normal(size=50).astype(np.float32), rng.uniform(0.1, 1, 50).astype(np.float32)
-    mean, square = mu.astype(float) / (1 - B1**count), nu.astype(float) / (1 - B2**count)
-    expected = mean / (np.sqrt(square) + EPS)
-    found = jax.jit(adam_direction)(optax.ScaleByAdamState(jnp.asarray(count), {"kernel": mu}, {"kernel": nu}))
-    np.testing.assert_allclose(found["kernel"], expected, rtol=4e-7)
-    if count == 1:
-        naive = mu / (1 - np.float32(B1)) / (np.sqrt(nu / (1 - np.float32(B2))) + np.float32(EPS))
-        assert np.abs(naive / expected - 1).min() > 5e-6
-
-
 def test_twenty_steps_go_where_float64_goes(monkeypatch):
     """To 2e-6 of the way (measured: 6e-7); with a float32 `1 - 0.999**count` they do not (6e-6)."""
     model, batch = MODEL.clone(noise="none"), make_batch(64)
@@ -290,7 +249,7 @@ def test_twenty_steps_go_where_float64_goes(monkeypatch):
     with jax.enable_x64(True):
         exact = moved(jnp.float64)
     off = np.linalg.norm(moved(jnp.float32) - exact) / np.linalg.norm(exact)
-    monkeypatch.setattr("jaxvae.train.adam_direction", naive)
+    monkeypatch.setattr("jaxvae.kernels.adam.reference.adam_direction", naive)
     naively_off = np.linalg.norm(moved(jnp.float32) - exact) / np.linalg.norm(exact)
     assert off < 2e-6 < naively_off
 

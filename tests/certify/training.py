@@ -13,6 +13,7 @@ from numpy.random import Generator
 
 from jaxvae import losses, metrics, train
 from jaxvae.fit import Sweep
+from jaxvae.kernels.adam import reference as adam
 from jaxvae.models import VAE
 from jaxvae.types import Batch, Hparams, Terms
 from tests.certify import points, references
@@ -111,7 +112,7 @@ def step_lines(n: int, rng: Generator) -> list[Line]:
     model = VAE(model.encoder, Twice(), FEATURES // 2, noise="none")
     step = jax.jit(train.make_train_step(model, losses.bernoulli))  # pyright: ignore[reportArgumentType]
     hparams, errors = Hparams(beta=jnp.float32(3.0)), []
-    state = train.TrainState(jnp.int32(0), params, train.ADAM.init(params), hparams, jnp.array(True))
+    state = train.TrainState(jnp.int32(0), params, adam.ADAM.init(params), hparams, jnp.array(True))
     batches = -(-n // (BATCH * FEATURES))
     for number in range(batches):
         image = rng.integers(0, 257, (BATCH, 1, 1, FEATURES)).astype(np.float32) / 256  # so that heads are exact
@@ -135,9 +136,9 @@ def adam_lines(n: int, rng: Generator) -> list[Line]:
     """Directions of 50 steps for gradients of all sizes, against Adam in float64; and the correction of many steps."""
     size = points.mixed(rng, 10 ** rng.uniform(-25, 15, n), np.zeros(n), np.ones(n))
     gradients = (size * rng.normal(0.3, 1, (STEPS, n))).astype(np.float32)
-    update = jax.jit(lambda g, state: train.ADAM.update({"w": g}, state))
-    direction = jax.jit(lambda state: train.adam_direction(state))
-    state = train.ADAM.init({"w": jnp.zeros(n)})
+    update = jax.jit(lambda g, state: adam.ADAM.update({"w": g}, state))
+    direction = jax.jit(lambda state: adam.adam_direction(state))
+    state = adam.ADAM.init({"w": jnp.zeros(n)})
     m, v, terms = np.zeros(n), np.zeros(n), np.zeros(n)
     ours, optaxs = [], []
     for count, g in enumerate(gradients, start=1):
@@ -150,7 +151,7 @@ def adam_lines(n: int, rng: Generator) -> list[Line]:
         optaxs.append(ulps(theirs["w"], expected, scale))
     counts = np.arange(1, n + 1, dtype=np.int32)
     one = {"w": np.float32(1)}
-    found = jax.jit(jax.vmap(lambda count: train.adam_direction(optax.ScaleByAdamState(count, one, one))["w"]))(counts)
+    found = jax.jit(jax.vmap(lambda count: adam.adam_direction(optax.ScaleByAdamState(count, one, one))["w"]))(counts)
     exact = 1 / -np.expm1(counts * math.log(0.9)) / (np.sqrt(1 / -np.expm1(counts * math.log(0.999))) + 1e-8)
     why = "moments of 50 steps, two corrections, a root, a quotient"
     return [

@@ -71,7 +71,8 @@ def kill(
     """Whether a process of the run in `folder` was killed, and whether that was inside a save."""
 
     def saving() -> bool:
-        return any(folder.rglob("checkpoints/.[0-9]*"))
+        unfinished = "checkpoints/.[0-9]*"  # not by `rglob`, which stumbles over folders that go while it looks
+        return any(path for pattern in (unfinished, f"*/{unfinished}") for path in folder.glob(pattern))
 
     process = start(work, *begin_or_resume(folder, flags), name=experiment)
     if draw.random() < 0.5:

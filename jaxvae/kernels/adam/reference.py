@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 B1, B2, EPS = 0.9, 0.999, 1e-8
 ADAM = optax.scale_by_adam(B1, B2, EPS)
@@ -38,7 +39,7 @@ def adam_direction(moments: optax.ScaleByAdamState) -> dict:
     return jax.tree.map(of_leaf, moments.mu, moments.nu)
 
 
-def corrections(count: Array) -> tuple[Array, Array]:
+def corrections(count: ArrayLike) -> tuple[Array, Array]:
     """What the moments are multiplied by after `count` updates, so that they are not biased towards 0.
 
     In float32 Optax's `1 - 0.999**count` is 1e-5 off, from the first step on; that of `expm1` is not.

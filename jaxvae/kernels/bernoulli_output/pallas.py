@@ -206,7 +206,7 @@ class _Tiles:
         """Of all samples."""
         return self.samples * self.batch // TILE
 
-    def image_rows(self, tile: Array) -> pl.Slice:
+    def image_rows(self, tile: Array) -> Any:
         """The images that a tile of rows is of."""
         return pl.ds(lax.rem(tile, self.batch // TILE) * TILE, TILE)
 
@@ -250,7 +250,7 @@ def matrix_product(steps: int, streamed: list, operands: Callable) -> Array:
         pipeline(*(ref for ref, _ in streamed))
         return total[...]
 
-    return pl.run_scoped(summed, plgpu.ACC((TILE, TILE), jnp.float32))
+    return pl.run_scoped(summed, plgpu.WGMMAAccumulatorRef((TILE, TILE), jnp.float32))
 
 
 def in_parts(value: Array, count: int) -> list[Array]:
