@@ -19,6 +19,7 @@ from jaxvae.data.dataset import Dataset, Split
 from jaxvae.errors import ConfigError, DataError, DivergedError, RunFolderError, first_line, printable
 from jaxvae.fit import Progress, Sweep, fit
 from jaxvae.flags import BATCH_SIZE, EPOCHS, DataFlags, Flags, RunFlags, to_json
+from jaxvae.objective import kernels_of
 from jaxvae.parallel import Device, choose_devices, layout, to_host
 from jaxvae.processes import agree, from_writer, greatest, is_writer, join, together
 from jaxvae.progress import show_progress
@@ -102,6 +103,8 @@ def train_and_report(
 ) -> None:
     """Train, evaluate, write down, draw; `summary.json` says that a run is complete when all of it is there."""
     sweep = make_sweep(this, devices)
+    if this.flags.model.implementation == "pallas":
+        say_kernels(sweep)
     say(f"{this.name}: {count(sweep.members)}, {this.epochs} epochs, on {layout(sweep.mesh)}; in {this.folder}")
     with together(f"continue with: {command}"):
         begun = time.monotonic()
@@ -143,6 +146,13 @@ def make_sweep(this: Run, devices: Sequence[Device] | None = None) -> Sweep:
         devices=devices,
         data_on=this.flags.compute.data_on,
     )
+
+
+def say_kernels(sweep: Sweep) -> None:
+    """Which of a model's pieces have a hand-written kernel, and that a CPU only interprets it."""
+    names = ", ".join(kernels_of(sweep.model, sweep.reconstruction))
+    slow = "; a CPU interprets them, for their numbers and not for speed" if jax.default_backend() == "cpu" else ""
+    say(f"kernels: {names}{slow}")
 
 
 def what_must_agree(this: Run) -> dict[str, Any]:

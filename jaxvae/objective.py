@@ -56,6 +56,12 @@ def distortion_of(
     return jnp.vectorize(of_one, signature="(h,w,c),(h,w,c)->()")(logits, image)
 
 
+def kernels_of(model: VAE, reconstruction: Reconstruction) -> list[str]:
+    """The kernels that a train step of a model with implementation `pallas` consists of, as far as there are any."""
+    sampled = ["reparameterize_kl"] if model.noise == "posterior" else []
+    return [*sampled, *(["bernoulli_output"] if has_kernel_of_output(model, reconstruction) else []), "adam"]
+
+
 def has_kernel_of_output(model: VAE, reconstruction: Reconstruction) -> bool:
     """Whether the kernel `bernoulli_output` serves the model: Bernoulli's loss, a dense last layer without a label."""
     decoder = model.decoder

@@ -137,10 +137,15 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def write_metrics(path: Path, history: Sequence[Row]) -> None:
     """`metrics.csv`: one line per member, epoch and split; floats with all their digits; empty where undefined."""
+    write_rows(path, history, COLUMNS)
+
+
+def write_rows(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """A table of `columns` as CSV, empty where a row lacks one."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(rows)
     write_text(path, buffer.getvalue())
 
 

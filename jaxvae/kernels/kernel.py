@@ -11,7 +11,7 @@ Sizes = dict[str, int]
 
 
 class Work(NamedTuple):
-    """What one call has to do at least."""
+    """What a call has to do at least."""
 
     flops: float  # additions and multiplications; a transcendental function counts as one
     bytes: float  # of memory: every input read once, every output written once
@@ -24,18 +24,20 @@ class Kernel:
     Attributes:
         name: of its folder and its functions.
         inputs: `(key, sizes, dtype) -> arguments`, random and of the size that training has.
-        work: `(sizes, itemsize) -> Work`, of a forward call with floating-point inputs of so many bytes each.
-        shapes: what the laboratory measures: a label, such as the model that has them, and sizes.
+        work: `(sizes, itemsize, gradient) -> Work`, of a call with floating-point inputs of so many bytes each, and
+            with `gradient` of its values and gradients, as the compiler's program computes them.
+        shapes: what the laboratory measures: a label, such as the model that has them, and sizes; with a "K", of so
+            many members under `vmap`.
         odd: sizes for tests: 1, odd ones, and no multiples of tiles.
         extreme: `(arguments, scale) -> arguments` for tests of extreme numbers.
         dtypes: that the kernel takes.
-        differentiable: positions of arguments with a gradient; empty for a kernel without.
+        differentiable: positions of the arguments whose gradient training asks for; empty for a kernel without.
         tolerance: by dtype, of values and gradients, as a share of the largest number of an array.
     """
 
     name: str
     inputs: Callable[[Array, Sizes, Any], tuple]
-    work: Callable[[Sizes, int], Work]
+    work: Callable[[Sizes, int, bool], Work]
     shapes: Mapping[str, Sizes]
     odd: tuple[Sizes, ...]
     extreme: Callable[[tuple, float], tuple] | None = None

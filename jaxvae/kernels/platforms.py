@@ -10,6 +10,8 @@ from jax import Array, lax
 
 WARPGROUP = plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Warpgroup)
 """The compiler finds the layouts of arrays in registers."""
+LANES = 128
+"""Columns of a block on a TPU, and threads of a warpgroup."""
 TILE = 64
 """Rows and columns of a tile on a GPU: the rows of Hopper's matrix product, and 128 bytes of bfloat16 columns."""
 

@@ -1,5 +1,6 @@
 """Every kernel against its plain definition in float64, whatever there is: values, gradients, vmap, lowering."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -124,16 +125,13 @@ def test_members_are_each_their_own(name):
 
 @every_call
 @pytest.mark.parametrize("target", ["cuda", "tpu"])
-@pytest.mark.parametrize("members", [None, 3])
-def test_it_lowers(name, dtype, sizes, target, members):
-    """For a platform that is not here, with its gradient, alone and under `vmap`."""
+def test_it_lowers(name, dtype, sizes, target):
+    """For a platform that is not here, with its gradient and under `vmap`."""
     kernel = KERNELS[name]
     arguments = kernel.inputs(jax.random.key(1), sizes, dtype)
     cotangents = cotangents_of(kernel, arguments)
-    function = partial(values_and_gradients, kernel, pallas_of(name))
-    if members:
-        function = jax.vmap(function)
-        arguments, cotangents = jax.tree.map(lambda x: jnp.stack([x] * members), (arguments, cotangents))
+    function = jax.vmap(partial(values_and_gradients, kernel, pallas_of(name)))
+    arguments, cotangents = jax.tree.map(lambda x: jnp.stack([x] * 3), (arguments, cotangents))
     text = jax.jit(function).trace(arguments, cotangents).lower(lowering_platforms=(target,)).as_text()
     assert {"cuda": "mosaic_gpu", "tpu": "tpu_custom_call"}[target] in text
 
@@ -151,13 +149,29 @@ def test_the_shapes_of_the_laboratory_lower(name):
 @of_each
 def test_the_least_bytes_are_those_of_inputs_and_outputs(name):
     kernel = KERNELS[name]
+
+    def total(tree):
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
     for dtype in kernel.dtypes:
         for sizes in (*kernel.odd, *kernel.shapes.values()):
             arguments = jax.eval_shape(lambda key: kernel.inputs(key, sizes, dtype), jax.random.key(0))  # noqa: B023
             outputs = jax.eval_shape(implemented(name, "xla"), *arguments)
-            exact = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((arguments, outputs)))
+            chosen = [arguments[k] for k in kernel.differentiable]
+            exact = {False: total((arguments, outputs)), True: total((arguments, outputs, outputs, chosen))}
             scalars = 64  # rates, counts, flags
-            assert exact - scalars <= kernel.work(sizes, jnp.dtype(dtype).itemsize).bytes <= exact
+            for gradient in (False, True)[: 1 + bool(chosen)]:
+                found = kernel.work(sizes, jnp.dtype(dtype).itemsize, gradient).bytes
+                assert exact[gradient] - scalars <= found <= exact[gradient]
+
+
+def test_the_gradient_of_the_image():
+    kernel = KERNELS["bernoulli_output"]
+    arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
+    of_image = replace(kernel, differentiable=(3,))
+    cotangents = cotangents_of(kernel, arguments)
+    found = jax.jit(partial(values_and_gradients, of_image, pallas_of(kernel.name)))(arguments, cotangents)
+    close(found, expected_of(of_image, arguments, cotangents), kernel.tolerance["float32"])
 
 
 @of_each

@@ -14,9 +14,8 @@ import optax
 from jax import Array, lax
 
 from jaxvae.kernels.adam.reference import B1, B2, EPS, corrections
-from jaxvae.kernels.platforms import WARPGROUP, by_platform, padded, round_up
+from jaxvae.kernels.platforms import LANES, WARPGROUP, by_platform, padded, round_up
 
-LANES = 128
 ROWS = 256  # of `LANES` numbers, of a block on a TPU
 Leaf = tuple[Array, Array, Array, Array]  # flat: parameters, both moments, gradient
 NewLeaf = tuple[Array, Array, Array]

@@ -33,11 +33,14 @@ def inputs(key: Array, sizes: Sizes, dtype: str) -> tuple[Array, Array, Array, A
     return features.astype(dtype), kernel.astype(dtype), bias, image
 
 
-def work(sizes: Sizes, itemsize: int) -> Work:
-    """Of the forward pass."""
+def work(sizes: Sizes, itemsize: int, gradient: bool) -> Work:
+    """Three times the product with its gradients, which are as large as features, kernel and bias."""
     s, b, h, p = (sizes[axis] for axis in "SBHP")
-    read = itemsize * (s * b * h + h * p) + 4 * (p + b * p)
-    return Work(2.0 * s * b * h * p + 30.0 * s * b * p, read + 4.0 * s * b)
+    layer, image = itemsize * (s * b * h + h * p) + 4.0 * p, 4.0 * b * p
+    product, likelihood, sums = 2.0 * s * b * h * p, 30.0 * s * b * p, 4.0 * s * b
+    if gradient:
+        return Work(3 * product + likelihood, 2 * layer + image + 2 * sums)
+    return Work(product + likelihood, layer + image + sums)
 
 
 def extreme(arguments: tuple, scale: float) -> tuple:
@@ -54,6 +57,7 @@ KERNEL = Kernel(
         "mlp, document 004": {"S": 1, "B": 100, "H": 400, "P": 784},
         "conv, document 001": {"S": 1, "B": 128, "H": 784, "P": 784},
         "mlp, 50 samples of an image": {"S": 50, "B": 100, "H": 400, "P": 784},
+        "mlp, 16 members": {"K": 16, "S": 1, "B": 100, "H": 400, "P": 784},
         "mlp, batch of 4096": {"S": 1, "B": 4096, "H": 400, "P": 784},
     },
     odd=(
@@ -63,6 +67,6 @@ KERNEL = Kernel(
     ),
     extreme=extreme,
     dtypes=("float32", "bfloat16"),
-    differentiable=(0, 1, 2, 3),
+    differentiable=(0, 1, 2),
     tolerance={"float32": 2e-5, "bfloat16": 1e-2},
 )

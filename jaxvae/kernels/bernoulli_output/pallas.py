@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxvae.kernels.platforms import (
+    LANES,
     TILE,
     WARPGROUP,
     by_platform,
@@ -31,7 +32,6 @@ from jaxvae.losses import cross_entropy_of
 
 NOTHING = -1e4
 """The bias of a pixel that only fills a tile: where the image is 0 there, its cross-entropy and gradient are 0."""
-LANES = 128  # pixels of a tile on a TPU
 HELD = 112 * 1024  # bytes of a GPU's shared memory for the gradient by the logits
 RowsAndGradient = tuple[Array, Array]
 

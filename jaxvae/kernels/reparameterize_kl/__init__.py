@@ -26,10 +26,11 @@ def inputs(key: Array, sizes: Sizes, dtype: str) -> tuple[Array, Posterior]:
     return jax.random.split(keys[2], sizes["B"]), Posterior(mean, logvar - 1.0)
 
 
-def work(sizes: Sizes, itemsize: int) -> Work:
-    """Of the forward pass."""
+def work(sizes: Sizes, itemsize: int, gradient: bool) -> Work:
+    """With its gradients those of z and the KL are read, and two written."""
     b, z = sizes["B"], sizes["Z"]
-    return Work(140.0 * b * z, 8.0 * b + 3.0 * itemsize * b * z + 4.0 * b)
+    forward = Work(140.0 * b * z, 8.0 * b + 3.0 * itemsize * b * z + 4.0 * b)
+    return Work(forward.flops + 10.0 * b * z, forward.bytes + 3.0 * itemsize * b * z + 4.0 * b) if gradient else forward
 
 
 def extreme(arguments: tuple, scale: float) -> tuple:
@@ -45,6 +46,7 @@ KERNEL = Kernel(
     shapes={
         "mlp, document 004": {"B": 100, "Z": 20},
         "mlp_512, document 002": {"B": 128, "Z": 64},
+        "mlp, 16 members": {"K": 16, "B": 100, "Z": 20},
         "batch of 65536": {"B": 65536, "Z": 64},
     },
     odd=({"B": 1, "Z": 1}, {"B": 5, "Z": 2}, {"B": 67, "Z": 33}),

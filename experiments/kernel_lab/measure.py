@@ -1,0 +1,128 @@
+"""One kernel, implementation, shape and type: its time, what that is of the machine's limits, and its error."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.dtypes import float0, prng_key
+
+from experiments.kernel_lab.ceilings import Ceilings, timed
+from jaxvae.config import Implementation
+from jaxvae.kernels import Kernel, Sizes, Work, implemented
+
+INTERPRETED = "interpreted"
+"""What stands for the time of a hand-written kernel on a CPU: that of its interpreter says nothing."""
+
+
+class Measurement(NamedTuple):
+    """One line of the table; what was not measured is NaN."""
+
+    kernel: str
+    implementation: Implementation
+    shape: str
+    sizes: str
+    dtype: str
+    what: str  # "forward", or "with gradient"
+    seconds: float
+    flops: float  # the least that a call has to do
+    bytes: float
+    limit: float  # seconds that it takes at least, by the machine's measured ceilings
+    error: float  # largest, as a share of the largest number of an array, against float64
+
+    @property
+    def share(self) -> float:
+        """Of the machine's limit that is reached: 1 is as fast as copy and matrix product allow."""
+        return self.limit / self.seconds
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs a byte."""
+        return self.flops / self.bytes
+
+
+def measurements(
+    kernel: Kernel, implementations: tuple[Implementation, ...], ceilings: Ceilings, seconds: float
+) -> Iterator[Measurement]:
+    """All of a kernel."""
+    for shape, sizes in kernel.shapes.items():
+        for dtype in kernel.dtypes:
+            arguments = inputs(kernel, sizes, dtype)
+            for gradient in (False, True)[: 1 + bool(kernel.differentiable)]:
+                exact = expected(kernel, arguments, sizes, gradient)
+                for implementation in implementations:
+                    function = jax.jit(call(kernel, implementation, sizes, gradient))
+                    work = work_of(kernel, sizes, dtype, gradient)
+                    limit = max(work.bytes / ceilings.bytes_per_second, work.flops / ceilings.flops_per_second[dtype])
+                    is_timed = implementation == "xla" or jax.default_backend() != "cpu"
+                    yield Measurement(
+                        kernel.name,
+                        implementation,
+                        shape,
+                        " ".join(f"{axis}={length}" for axis, length in sizes.items()),
+                        dtype,
+                        "with gradient" if gradient else "forward",
+                        timed(function, arguments, seconds) if is_timed else float("nan"),
+                        *work,
+                        limit,
+                        error(function(*arguments), exact),
+                    )
+
+
+def inputs(kernel: Kernel, sizes: Sizes, dtype: str) -> tuple:
+    """A call's arguments, of K members if the sizes say so."""
+
+    def make(key: jax.Array) -> tuple:
+        return kernel.inputs(key, sizes, dtype)
+
+    key = jax.random.key(0)
+    return jax.jit(jax.vmap(make))(jax.random.split(key, sizes["K"])) if "K" in sizes else jax.jit(make)(key)
+
+
+def call(kernel: Kernel, implementation: Implementation, sizes: Sizes, gradient: bool) -> Callable:
+    """`arguments -> values`, or values and gradients of their sum, for all members."""
+    function = implemented(kernel.name, implementation)
+
+    def of_member(*arguments: Any) -> Any:
+        if not gradient:
+            return function(*arguments)
+
+        def of_chosen(*given: Any) -> Any:
+            every = list(arguments)
+            for k, x in zip(kernel.differentiable, given, strict=True):
+                every[k] = x
+            return function(*every)
+
+        values, pullback = jax.vjp(of_chosen, *(arguments[k] for k in kernel.differentiable))
+        return values, pullback(jax.tree.map(jnp.ones_like, values))
+
+    return jax.vmap(of_member) if "K" in sizes else of_member
+
+
+def work_of(kernel: Kernel, sizes: Sizes, dtype: str, gradient: bool) -> Work:
+    """Of all members."""
+    members = sizes.get("K", 1)
+    return Work(*(members * each for each in kernel.work(sizes, jnp.dtype(dtype).itemsize, gradient)))
+
+
+def expected(kernel: Kernel, arguments: tuple, sizes: Sizes, gradient: bool) -> Any:
+    """What the plain definition gives in float64, as NumPy arrays."""
+
+    def widened(x: jax.Array) -> jax.Array:
+        is_key = jnp.issubdtype(x.dtype, prng_key)
+        return x.astype(jnp.float64) if not is_key and jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    with jax.enable_x64(True):
+        exact = jax.jit(call(kernel, "xla", sizes, gradient))(*jax.tree.map(widened, arguments))
+        return jax.tree.map(np.asarray, exact)
+
+
+def error(found: Any, exact: Any) -> float:
+    """The largest difference in any array, as a share of the array's largest number."""
+    shares = [0.0]
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True):
+        if b.dtype not in (float0, bool) and b.size:
+            difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max()
+            shares.append(float(difference / max(np.abs(b).max(), 1e-30)))
+    return float(np.max(shares))  # NaN if any is

@@ -1,0 +1,153 @@
+"""A whole train step of a model: what the compiler made of it, counted, and how fast it is."""
+
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import jax
+
+from experiments.kernel_lab.ceilings import Ceilings, timed
+from experiments.speed.counts import matrix_flops
+from experiments.speed.ours import Trainer, with_model
+from experiments.study import Study
+from jaxvae.batches import gather
+from jaxvae.config import Implementation
+from jaxvae.data.dataset import Dataset
+from jaxvae.train import make_train_step
+
+MODELS = {
+    "document 000, conv": "region_1",
+    "document 001, conv": "conv_squared_error",
+    "document 002, conditional conv": "fashion_cvae_conv",
+    "document 003, conv": "leaky_conv",
+    "document 004, MLP": "mlp_baseline",
+}
+"""Studies whose models are looked at."""
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
+"""Instructions that a device does nothing for."""
+COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) (?:\(.*)?\{$")
+INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\(")
+CALLED = re.compile(r"(?:body|condition|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+TRACED = 20  # steps
+
+
+class Step(NamedTuple):
+    """One line of the table."""
+
+    model: str
+    implementation: Implementation
+    batch: int
+    parameters: int
+    seconds: float  # NaN where interpreted
+    matrix_flops: float  # of its matrix products, counted in the program that is handed to the compiler
+    xla_flops: float  # of everything, by XLA's cost analysis of what it compiled
+    bytes: float  # operands and results of its instructions, by the same
+    launches: int  # instructions that the device is given, those of a loop once
+    fusions: int
+    loops: int
+    peak: int  # bytes of arguments, results and what is in between
+    share: float  # of the measured matrix product's FLOP/s
+
+
+def look(
+    model: str,
+    study: Study,
+    data: Dataset,
+    implementation: Implementation,
+    ceilings: Ceilings,
+    seconds: float,
+    trace: Path | None,
+) -> Step:
+    """Compile and measure the step of the study's first member; with `trace` leave a Perfetto trace of it there."""
+    # Convolutions are counted as matrix products, which what is skipped of a dilated convolution is not.
+    counted = traced(Trainer(with_model(study, lowering="gemm", implementation="xla"), data))
+    trainer = Trainer(with_model(study, implementation=implementation), data)
+    step, arguments = compiled_step(trainer)
+    found = inventory(step.as_text() or "")
+    cost, memory = step.cost_analysis() or {}, step.memory_analysis()
+    is_timed = implementation == "xla" or jax.default_backend() != "cpu"
+    each = timed(step, arguments, seconds) if is_timed else float("nan")
+    if trace and is_timed:
+        record(step, arguments, trace)
+    flops = float(matrix_flops(counted.jaxpr.jaxpr))
+    return Step(
+        model,
+        implementation,
+        trainer.sweep.batch_size,
+        sum(x.size for x in jax.tree.leaves(arguments[0].params)),
+        each,
+        flops,
+        float(cost.get("flops", float("nan"))),
+        float(cost.get("bytes accessed", float("nan"))),
+        found.total(),
+        found["fusion"],
+        found["while"],
+        memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes,
+        flops / each / ceilings.flops_per_second["float32"],
+    )
+
+
+def arguments_of(trainer: Trainer) -> tuple[Any, Any, jax.Array]:
+    """The first member's state, its first batch in the data's order, and a key."""
+    sweep = trainer.sweep
+    index = jax.numpy.arange(sweep.batch_size)
+    batch = gather(sweep.train, index, jax.numpy.ones(sweep.batch_size))  # pyright: ignore[reportArgumentType]
+    return jax.tree.map(lambda x: x[0], trainer.state), batch, jax.random.key(0)
+
+
+def traced(trainer: Trainer) -> Any:
+    """The step as it is handed to the compiler, the whole batch at once."""
+    model: Any = trainer.sweep.model
+    return jax.jit(make_train_step(model, trainer.sweep.reconstruction)).trace(*arguments_of(trainer))
+
+
+def compiled_step(trainer: Trainer) -> tuple[Any, tuple]:
+    """The step and its arguments."""
+    return traced(trainer).lower().compile(), arguments_of(trainer)
+
+
+def inventory(text: str) -> Counter[str]:
+    """Instructions of an optimized HLO module that a device is given, by opcode: of the entry and what it calls."""
+    computations: dict[str, list[str]] = {}
+    entry, lines = "", []
+    for line in text.splitlines():
+        if head := COMPUTATION.match(line):
+            lines = computations.setdefault(head[2], [])
+            entry = head[2] if head[1] else entry
+        else:
+            lines.append(line)
+    found: Counter[str] = Counter()
+    waiting, seen = [entry], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for line in computations.get(name, []):
+            if not (instruction := INSTRUCTION.match(line)) or instruction[1] in FREE:
+                continue
+            if instruction[1] in ("while", "call", "conditional"):
+                waiting += CALLED.findall(line)
+            if instruction[1] != "call":
+                found[instruction[1]] += 1
+    return found
+
+
+def record(step: Any, arguments: tuple, path: Path) -> None:
+    """A trace of some steps for https://ui.perfetto.dev."""
+    with TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, create_perfetto_trace=True):
+            for _ in range(TRACED):
+                result = step(*arguments)
+            jax.block_until_ready(result)
+        (found,) = Path(folder).rglob("perfetto_trace.json.gz")
+        shutil.copy(found, path)
+
+
+def short(study: Study) -> Study:
+    """The study's first member alone."""
+    return replace(study, sweep=study.sweep.only([0]))
