@@ -53,6 +53,21 @@ def check_folder(folder, *, members, epochs, figures):
     return summary
 
 
+@pytest.mark.slow
+def test_kernels_from_the_command_line(tmp_path, capsys):
+    """The losses of the compiler's program, and said to be interpreted."""
+    flags = (*QUICK, "--dataset", "digits", "--epochs", 1, "--architecture", "mlp", "--reconstruction", "bernoulli")
+    for implementation in ("xla", "pallas"):
+        assert sweep(*flags, "--implementation", implementation, "--out", tmp_path / implementation) == 0
+    err = capsys.readouterr().err
+    assert err.count("kernels: reparameterize_kl, bernoulli_output, adam; a CPU interprets them") == 1
+    xla, pallas = (read(tmp_path / name, "summary.json")["members"] for name in ("xla", "pallas"))
+    for expected, found in zip(xla, pallas, strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    assert sweep("--resume", tmp_path / "pallas", "--epochs", 2, "--implementation", "xla") == 2
+    assert "implementation is" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_digits(tmp_path, capsys):
     folder = tmp_path / "run"
     flags = (*QUICK, "--dataset", "digits", "--epochs", 2, "--betas", 1, 4, "--seeds", 0, 1)

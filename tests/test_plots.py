@@ -16,6 +16,7 @@ from jaxvae import plots
 from jaxvae.labels import label
 from jaxvae.plots.curves import group_curves
 from jaxvae.plots.pictures import fold
+from jaxvae.plots.roofline import Point, roofline
 from jaxvae.plots.style import grid_shape, padded_limits
 
 
@@ -326,6 +327,32 @@ class TestRateDistortion:
     def test_all_members_diverged(self):
         points = [point | {"kl": np.nan} for point in make_points([1.0, 2.0])]
         assert plots.png(plots.rate_distortion(points))
+
+
+class TestRoofline:
+    def draw(self):
+        points = [Point("a", "xla", 0.1, 1e8), Point("a", "pallas", 10.0, 5e10), Point("b", "xla", 100.0, 9e10)]
+        return roofline(points, 1e9, {"float32": 1e11, "bfloat16": 5e10}, "Kernels on a device")
+
+    def test_the_roof_is_the_lower_of_memory_and_arithmetic(self):
+        (axes,) = self.draw().axes
+        for line, peak in zip(axes.lines, (1e11, 5e10), strict=True):
+            x, y = line.get_data()
+            np.testing.assert_allclose(y, np.minimum(1e9 * x, peak))
+            assert x[0] < 0.1
+            assert x[-1] > 100.0
+
+    def test_points_and_what_they_are(self):
+        figure = self.draw()
+        (axes,) = figure.axes
+        drawn = [tuple(points.get_offsets()[0]) for points in axes.collections if len(points.get_offsets())]
+        assert drawn == [(0.1, 1e8), (10.0, 5e10), (100.0, 9e10)]
+        first, second, third = (points.get_facecolor()[0] for points in axes.collections[:3])
+        np.testing.assert_array_equal(first, second)
+        assert not np.array_equal(first, third)
+        legend = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert legend == ["a", "b", "xla", "pallas"]
+        assert {"copy: 1.0 GB/s", "float32 product: 100 GFLOP/s", "bfloat16 product: 50 GFLOP/s"} <= set(texts(figure))
 
 
 class TestKlPerDimension:
