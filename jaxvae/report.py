@@ -47,6 +47,7 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { padding: .4rem .9rem; text-align: left; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { color: var(--quiet); font-weight: 600; vertical-align: bottom; }
 tr:last-child td { border-bottom: 0; }
+td:last-child:not([class]) { min-width: 12rem; }
 .number { text-align: right; white-space: nowrap; }
 @media print {
   :root { --page: #fff; --ink: #000; --quiet: #444; --rule: #bbb; --card: #fff; }
