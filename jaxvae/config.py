@@ -62,8 +62,8 @@ class Config:
     """Convolutions as matrix products (gemm) or XLA's own (native); auto: gemm on a CPU, native on accelerators."""
 
     implementation: Implementation = "xla"
-    """What jaxvae.kernels has hand-written kernels for: left to the compiler (xla), or theirs (pallas), which a CPU
-    interprets, slowly."""
+    """What jaxvae.kernels has hand-written kernels for: left to the compiler (xla), or theirs (pallas): for GPUs of
+    compute capability 9.0 (Hopper) and TPUs; a CPU interprets them, slowly."""
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -13,6 +13,7 @@ from jaxvae.batches import DeviceSplit, num_steps
 from jaxvae.config import Config, DataOn, MemberAxis
 from jaxvae.data.dataset import Dataset
 from jaxvae.feeding import abstract_batches, fed_epoch, fits, parts_on_device, replicate
+from jaxvae.kernels import check_device
 from jaxvae.losses import RECONSTRUCTIONS
 from jaxvae.metrics import Evaluation, Quality, mean_image_mse, summarize
 from jaxvae.models import ARCHITECTURES, VAE, default_lowering
@@ -98,7 +99,9 @@ class Sweep:
         data_on: DataOn = "auto",
     ) -> None:
         self.members = members
-        self.mesh = make_mesh(len(members), choose_devices() if devices is None else devices)
+        devices = choose_devices() if devices is None else devices
+        check_device(config.implementation, devices[0])
+        self.mesh = make_mesh(len(members), devices)
         connect(self.mesh)
         self.class_names = dataset.class_names
         self.mean_image_mse = mean_image_mse(dataset.train.image, dataset.test.image)

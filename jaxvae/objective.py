@@ -40,12 +40,10 @@ def distortion_of(
     model: VAE, reconstruction: Reconstruction, params: dict, z: Array, image: Array, label: Array, hparams: Hparams
 ) -> Array:
     """The reconstruction term in nats of images [..., H, W, C] decoded from z [..., Z]; [...]."""
-    if has_kernel_of_output(model, reconstruction) and z.ndim == 2:
-        output = decode_to_output(model, params, z, label)
-        return implemented("bernoulli_output", "pallas")(*output, image.reshape(len(image), -1))
+    if has_kernel_of_output(model, reconstruction):
+        return distortion_without_logits(model, params, z, image, label)
     logits = decode(model, params, z, label)
-    if logits.shape != image.shape:
-        raise ValueError(f"the decoder gives logits {logits.shape} for images {image.shape}; they must be of one shape")
+    check_shape(logits.shape, image)
 
     def of_one(logits: Array, image: Array) -> Array:
         nats = reconstruction(logits, image, hparams)
@@ -54,6 +52,20 @@ def distortion_of(
         return nats
 
     return jnp.vectorize(of_one, signature="(h,w,c),(h,w,c)->()")(logits, image)
+
+
+def distortion_without_logits(model: VAE, params: dict, z: Array, image: Array, label: Array) -> Array:
+    """Bernoulli's `distortion_of` by the kernel `bernoulli_output`."""
+    features, *layer = decode_to_output(model, params, z, label)
+    check_shape((*z.shape[:-1], *model.decoder.image_shape), image)
+    rows = features.reshape(-1, features.shape[-1])
+    return implemented("bernoulli_output", "pallas")(rows, *layer, image.reshape(len(rows), -1)).reshape(z.shape[:-1])
+
+
+def check_shape(shape: tuple[int, ...], image: Array) -> None:
+    """Raise ValueError unless logits of `shape` are of the images'."""
+    if shape != image.shape:
+        raise ValueError(f"the decoder gives logits {shape} for images {image.shape}; they must be of one shape")
 
 
 def kernels_of(model: VAE, reconstruction: Reconstruction) -> list[str]:

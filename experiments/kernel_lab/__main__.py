@@ -76,11 +76,13 @@ def run(flags: KernelLab) -> Path:
     from experiments.kernel_lab.measure import measurements
     from jaxvae import runs
     from jaxvae.experiment import say
-    from jaxvae.kernels import every_kernel
+    from jaxvae.kernels import check_device, every_kernel
 
     every = every_kernel()
     if unknown := sorted(set(flags.kernels) - set(every)):
         raise ConfigError(f"kernels has {unknown[0]!r}; there are {', '.join(every)}")
+    for implementation in flags.implementations:
+        check_device(implementation, jax.devices()[0])
     studies = steps_to_look_at(flags) if "steps" in flags.parts else {}
     folder = runs.new_folder("kernel_lab", flags.out)
     device = jax.devices()[0]
@@ -114,8 +116,7 @@ def steps_to_look_at(flags: KernelLab) -> dict[str, Study]:
 
 def look_at_steps(flags: KernelLab, studies: dict[str, Study], limits: "Ceilings", folder: Path) -> "list[Step]":
     """One after the other; on a CPU in plain XLA only."""
-    import jax
-
+    from experiments.kernel_lab.measure import is_interpreted
     from experiments.kernel_lab.steps import look
     from jaxvae.experiment import load, say
 
@@ -123,7 +124,7 @@ def look_at_steps(flags: KernelLab, studies: dict[str, Study], limits: "Ceilings
     for label, study in studies.items():
         data = load(study.data)
         for implementation in flags.implementations:
-            if implementation == "pallas" and jax.default_backend() == "cpu":
+            if is_interpreted(implementation):
                 continue
             trace = folder / f"trace_{label.split()[1][:3]}_{implementation}.json.gz" if flags.trace else None
             found.append(look(label, study, data, implementation, limits, flags.seconds, trace))
@@ -137,17 +138,20 @@ KERNEL_HEADER = (
 )
 STEP_HEADER = (
     *("model", "implementation", "batch", "parameters", "time", "images/s", "of the product's FLOP/s"),
-    *("MFLOP of products", "XLA's count", "MB moved", "launches", "fusions", "loops", "peak MiB"),
+    *("MFLOP of products", "XLA's count", "MB moved", "instructions", "fusions", "loops", "peak MiB"),
 )
 NOTES = """Times are medians of calls that follow each other without waiting, warm. FLOPs and bytes of a kernel are the
-least that a call has to do: each input read once, each output written once. Its limit is the longer of what those bytes
-take in a copy and those FLOPs in a matrix product of that type, both measured in this run; for small shapes a call of
-nothing is the limit that counts. Data that stays in a cache can be faster than the copy, which does not. The error is
+least that a call has to do: each input read once, each output written once. Its limit is what those bytes
+take in a copy in place and, where they are a product's, what those FLOPs take in a matrix product of that
+type, both measured in this run; for small shapes a call of nothing is the limit that counts. What stays in a
+cache can be faster than the copy, and new arrays of many MB cost a CPU pages that the copy does not need.
+Products of float32 are at JAX's default precision, which on a GPU is TF32 and on a TPU bfloat16. The error is
 the largest difference from the plain definition in float64, as a share of the largest number of an array.
 
-Of a train step: the FLOPs of its matrix products, counted before it is compiled and with convolutions as products of
-patches; XLA's count of everything after; operands and results of all instructions; the instructions that the device is
-given, those in a loop once; arguments, results and all between.
+Of a train step, whose state is donated as in training: the FLOPs of its matrix products, counted before it is
+compiled and with convolutions as products of patches; XLA's count of everything after, in which hand-written
+kernels are nothing; operands and results of all instructions; the instructions that the device is given,
+those in a loop once; arguments, results and all between.
 """
 
 
@@ -165,7 +169,7 @@ def step_cells(step: "Step") -> tuple[str, ...]:
     return (
         *(step.model, step.implementation, str(step.batch), f"{step.parameters:,}", duration(step.seconds)),
         *(f"{step.batch / step.seconds:,.0f}", f"{step.share:.0%}", f"{step.matrix_flops / 1e6:,.0f}"),
-        *(f"{step.xla_flops / 1e6:,.0f}", f"{step.bytes / 1e6:,.0f}", str(step.launches), str(step.fusions)),
+        *(f"{step.xla_flops / 1e6:,.0f}", f"{step.bytes / 1e6:,.0f}", str(step.instructions), str(step.fusions)),
         *(str(step.loops), f"{step.peak / 2**20:,.0f}"),
     )
 

@@ -25,28 +25,41 @@ def ceilings(dtypes: Sequence[str], seconds: float) -> Ceilings:
     """Measure them, for `seconds` each."""
     platform = jax.default_backend()
     count, side = COPIED.get(platform, 2**28), SIDE.get(platform, 8192)
-    add_one = jax.jit(lambda x: x + 1.0)
-    copied = 2 * 4 * count / timed(add_one, (jnp.zeros(count, jnp.float32),), seconds)
+    add_one = jax.jit(lambda x: x + 1.0, donate_argnums=0)  # in place: new pages cost a CPU more than the copy
+    copied = 2 * 4 * count / timed(add_one, (jnp.zeros(count, jnp.float32),), seconds, carry=as_it_is)
     product = jax.jit(jnp.matmul)
     flops = {}
     for dtype in dtypes:
         matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
         flops[dtype] = 2.0 * side**3 / timed(product, (matrix, matrix), seconds)
-    return Ceilings(copied, flops, timed(add_one, (jnp.zeros(8, jnp.float32),), seconds))
+    return Ceilings(copied, flops, timed(add_one, (jnp.zeros(8, jnp.float32),), seconds, carry=as_it_is))
 
 
-def timed(function: Callable, arguments: tuple[Any, ...], seconds: float) -> float:
+def as_it_is(result: Any) -> Any:
+    """All of a result is the next call's first argument."""
+    return result
+
+
+def timed(
+    function: Callable, arguments: tuple[Any, ...], seconds: float, *, carry: Callable[[Any], Any] | None = None
+) -> float:
     """Seconds of a call, the median of looks for so many seconds, after two calls that do not count.
 
     Calls follow each other without waiting, `LOOK` seconds of them at least, and the last is waited for: on a device
     that works while the host goes on, the time of starting one is hidden where it is shorter.
+
+    Args:
+        function: what is timed.
+        arguments: of every call, but for the first one with `carry`.
+        seconds: how long.
+        carry: what of a call's result is the next one's first argument, which may be donated.
     """
-    jax.block_until_ready(function(*arguments))
+    result = jax.block_until_ready(function(*arguments))
     calls, found, end = 1, [], None
     while end is None or perf_counter() < end or len(found) < 3:
         begun = perf_counter()
         for _ in range(calls):
-            result = function(*arguments)
+            result = function(*arguments) if carry is None else function(carry(result), *arguments[1:])
         jax.block_until_ready(result)
         each = (perf_counter() - begun) / calls
         if end is None:

@@ -16,6 +16,11 @@ INTERPRETED = "interpreted"
 """What stands for the time of a hand-written kernel on a CPU: that of its interpreter says nothing."""
 
 
+def is_interpreted(implementation: Implementation) -> bool:
+    """Whether it is not to be timed here."""
+    return implementation == "pallas" and jax.default_backend() == "cpu"
+
+
 class Measurement(NamedTuple):
     """One line of the table; what was not measured is NaN."""
 
@@ -48,14 +53,13 @@ def measurements(
     """All of a kernel."""
     for shape, sizes in kernel.shapes.items():
         for dtype in kernel.dtypes:
-            arguments = inputs(kernel, sizes, dtype)
             for gradient in (False, True)[: 1 + bool(kernel.differentiable)]:
+                arguments = inputs(kernel, sizes, dtype, gradient)
                 exact = expected(kernel, arguments, sizes, gradient)
                 for implementation in implementations:
                     function = jax.jit(call(kernel, implementation, sizes, gradient))
                     work = work_of(kernel, sizes, dtype, gradient)
-                    limit = max(work.bytes / ceilings.bytes_per_second, work.flops / ceilings.flops_per_second[dtype])
-                    is_timed = implementation == "xla" or jax.default_backend() != "cpu"
+                    product = work.flops / ceilings.flops_per_second[dtype] if kernel.multiplies else 0.0
                     yield Measurement(
                         kernel.name,
                         implementation,
@@ -63,31 +67,32 @@ def measurements(
                         " ".join(f"{axis}={length}" for axis, length in sizes.items()),
                         dtype,
                         "with gradient" if gradient else "forward",
-                        timed(function, arguments, seconds) if is_timed else float("nan"),
+                        float("nan") if is_interpreted(implementation) else timed(function, arguments, seconds),
                         *work,
-                        limit,
+                        max(product, work.bytes / ceilings.bytes_per_second),
                         error(function(*arguments), exact),
                     )
 
 
-def inputs(kernel: Kernel, sizes: Sizes, dtype: str) -> tuple:
-    """A call's arguments, of K members if the sizes say so."""
+def inputs(kernel: Kernel, sizes: Sizes, dtype: str, gradient: bool) -> tuple:
+    """The arguments of `call`, of K members if the sizes say so."""
 
     def make(key: jax.Array) -> tuple:
-        return kernel.inputs(key, sizes, dtype)
+        arguments = kernel.inputs(key, sizes, dtype)
+        if not gradient:
+            return arguments
+        values = jax.eval_shape(implemented(kernel.name, "xla"), *arguments)
+        return jax.tree.map(lambda x: jax.random.normal(key, x.shape, x.dtype), values), *arguments
 
     key = jax.random.key(0)
     return jax.jit(jax.vmap(make))(jax.random.split(key, sizes["K"])) if "K" in sizes else jax.jit(make)(key)
 
 
 def call(kernel: Kernel, implementation: Implementation, sizes: Sizes, gradient: bool) -> Callable:
-    """`arguments -> values`, or values and gradients of their sum, for all members."""
+    """`(*arguments) -> values`, or `(cotangents, *arguments) -> values and gradients`, for all members."""
     function = implemented(kernel.name, implementation)
 
-    def of_member(*arguments: Any) -> Any:
-        if not gradient:
-            return function(*arguments)
-
+    def with_gradient(cotangents: Any, *arguments: Any) -> Any:
         def of_chosen(*given: Any) -> Any:
             every = list(arguments)
             for k, x in zip(kernel.differentiable, given, strict=True):
@@ -95,8 +100,9 @@ def call(kernel: Kernel, implementation: Implementation, sizes: Sizes, gradient:
             return function(*every)
 
         values, pullback = jax.vjp(of_chosen, *(arguments[k] for k in kernel.differentiable))
-        return values, pullback(jax.tree.map(jnp.ones_like, values))
+        return values, pullback(jax.tree.map(lambda c, v: c.astype(v.dtype), cotangents, values))
 
+    of_member = with_gradient if gradient else function
     return jax.vmap(of_member) if "K" in sizes else of_member
 
 

@@ -32,6 +32,7 @@ FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after
 COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) (?:\(.*)?\{$")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\(")
 CALLED = re.compile(r"(?:body|condition|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 TRACED = 20  # steps
 
 
@@ -42,14 +43,14 @@ class Step(NamedTuple):
     implementation: Implementation
     batch: int
     parameters: int
-    seconds: float  # NaN where interpreted
+    seconds: float
     matrix_flops: float  # of its matrix products, counted in the program that is handed to the compiler
     xla_flops: float  # of everything, by XLA's cost analysis of what it compiled
     bytes: float  # operands and results of its instructions, by the same
-    launches: int  # instructions that the device is given, those of a loop once
+    instructions: int  # that the device is given, those of a loop once
     fusions: int
     loops: int
-    peak: int  # bytes of arguments, results and what is in between
+    peak: int  # bytes of arguments, results and what is in between; the state once, as it is donated
     share: float  # of the measured matrix product's FLOP/s
 
 
@@ -69,16 +70,15 @@ def look(
     step, arguments = compiled_step(trainer)
     found = inventory(step.as_text() or "")
     cost, memory = step.cost_analysis() or {}, step.memory_analysis()
-    is_timed = implementation == "xla" or jax.default_backend() != "cpu"
-    each = timed(step, arguments, seconds) if is_timed else float("nan")
-    if trace and is_timed:
-        record(step, arguments, trace)
+    each = timed(step, arguments, seconds, carry=new_state)
+    if trace:
+        record(*compiled_step(trainer), trace)
     flops = float(matrix_flops(counted.jaxpr.jaxpr))
     return Step(
         model,
         implementation,
         trainer.sweep.batch_size,
-        sum(x.size for x in jax.tree.leaves(arguments[0].params)),
+        sum(x.size for x in jax.tree.leaves(trainer.state.params)),
         each,
         flops,
         float(cost.get("flops", float("nan"))),
@@ -86,7 +86,10 @@ def look(
         found.total(),
         found["fusion"],
         found["while"],
-        memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes,
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes,
         flops / each / ceilings.flops_per_second["float32"],
     )
 
@@ -99,10 +102,16 @@ def arguments_of(trainer: Trainer) -> tuple[Any, Any, jax.Array]:
     return jax.tree.map(lambda x: x[0], trainer.state), batch, jax.random.key(0)
 
 
+def new_state(result: tuple[Any, Any]) -> Any:
+    """What the next step takes of a step's result."""
+    return result[0]
+
+
 def traced(trainer: Trainer) -> Any:
     """The step as it is handed to the compiler, the whole batch at once."""
     model: Any = trainer.sweep.model
-    return jax.jit(make_train_step(model, trainer.sweep.reconstruction)).trace(*arguments_of(trainer))
+    step = jax.jit(make_train_step(model, trainer.sweep.reconstruction), donate_argnums=0)
+    return step.trace(*arguments_of(trainer))
 
 
 def compiled_step(trainer: Trainer) -> tuple[Any, tuple]:
@@ -130,8 +139,11 @@ def inventory(text: str) -> Counter[str]:
         for line in computations.get(name, []):
             if not (instruction := INSTRUCTION.match(line)) or instruction[1] in FREE:
                 continue
+            if instruction[1].endswith("-done"):  # of what was counted at its start
+                continue
             if instruction[1] in ("while", "call", "conditional"):
                 waiting += CALLED.findall(line)
+                waiting += (name.strip(" %") for names in BRANCHES.findall(line) for name in names.split(","))
             if instruction[1] != "call":
                 found[instruction[1]] += 1
     return found
@@ -139,11 +151,12 @@ def inventory(text: str) -> Counter[str]:
 
 def record(step: Any, arguments: tuple, path: Path) -> None:
     """A trace of some steps for https://ui.perfetto.dev."""
+    state, *others = arguments
     with TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             for _ in range(TRACED):
-                result = step(*arguments)
-            jax.block_until_ready(result)
+                state, _ = step(state, *others)
+            jax.block_until_ready(state)
         (found,) = Path(folder).rglob("perfetto_trace.json.gz")
         shutil.copy(found, path)
 

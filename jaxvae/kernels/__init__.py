@@ -16,9 +16,10 @@ from functools import cache
 from typing import Any
 
 from jaxvae.config import Implementation
+from jaxvae.errors import ConfigError
 from jaxvae.kernels.kernel import Kernel, Sizes, Work
 
-__all__ = ["Kernel", "Sizes", "Work", "every_kernel", "implemented"]
+__all__ = ["Kernel", "Sizes", "Work", "check_device", "every_kernel", "implemented"]
 
 
 @cache
@@ -36,3 +37,17 @@ def every_kernel() -> dict[str, Kernel]:
     """All kernels by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
     return {name: pkgutil.resolve_name(f"{__name__}.{name}:KERNEL") for name in names}
+
+
+def check_device(implementation: Implementation, device: Any) -> None:
+    """Refuse hand-written kernels for a device that they are not written for.
+
+    Raises:
+        ConfigError: it is a GPU other than a Hopper.
+    """
+    capability = getattr(device, "compute_capability", "9.0")
+    if implementation == "pallas" and device.platform == "gpu" and capability != "9.0":
+        raise ConfigError(
+            f"implementation is 'pallas', whose kernels are for GPUs of compute capability 9.0, not {capability}; "
+            "choose xla"
+        )

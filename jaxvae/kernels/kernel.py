@@ -13,7 +13,7 @@ Sizes = dict[str, int]
 class Work(NamedTuple):
     """What a call has to do at least."""
 
-    flops: float  # additions and multiplications; a transcendental function counts as one
+    flops: float  # operations on floating-point numbers; a transcendental function counts as one
     bytes: float  # of memory: every input read once, every output written once
 
 
@@ -32,6 +32,7 @@ class Kernel:
         extreme: `(arguments, scale) -> arguments` for tests of extreme numbers.
         dtypes: that the kernel takes.
         differentiable: positions of the arguments whose gradient training asks for; empty for a kernel without.
+        multiplies: whether its FLOPs are those of matrix products, whose rate then limits it as well as its bytes do.
         tolerance: by dtype, of values and gradients, as a share of the largest number of an array.
     """
 
@@ -43,4 +44,5 @@ class Kernel:
     extreme: Callable[[tuple, float], tuple] | None = None
     dtypes: tuple[str, ...] = ("float32",)
     differentiable: tuple[int, ...] = ()
+    multiplies: bool = False
     tolerance: Mapping[str, float] = field(default_factory=lambda: {"float32": 2e-6})

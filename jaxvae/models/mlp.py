@@ -45,3 +45,8 @@ class MLPDecoder(nn.Module):
             return x
         logits = Dense(prod(self.image_shape), self.initializer)(x, condition)
         return logits.reshape(*logits.shape[:-1], *self.image_shape)
+
+    @property
+    def output_layer(self) -> str:
+        """The name of the last layer's parameters."""
+        return f"Dense_{len(self.hidden)}"

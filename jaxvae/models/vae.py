@@ -85,7 +85,7 @@ def decode(model: VAE, params: dict, z: Array, label: Array | None = None) -> Ar
 def decode_to_output(model: VAE, params: dict, z: Array, label: Array | None = None) -> tuple[Array, Array, Array]:
     """What the last layer of an `MLPDecoder` multiplies: features [..., H], its kernel [H, P] and its bias [P]."""
     features = cast(Array, model.apply({"params": params}, z, label, method=VAE.decode_hidden))
-    layer = params["decoder"][f"Dense_{len(model.decoder.hidden)}"]
+    layer = params["decoder"][model.decoder.output_layer]
     return features, layer["kernel"], layer["bias"]
 
 

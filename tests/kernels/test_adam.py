@@ -1,12 +1,16 @@
 """Adam's direction against Optax's and float64; `test_kernels` compares the kernels with it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
-from jaxvae.kernels.adam.reference import ADAM, B1, B2, EPS, adam_direction
+from jaxvae.kernels.adam import pallas
+from jaxvae.kernels.adam.reference import ADAM, B1, B2, EPS, adam, adam_direction
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 2e-5), (jnp.bfloat16, 0.02)])
@@ -44,3 +48,27 @@ def test_the_direction_is_corrected_to_float32_s_precision(count):
     if count == 1:
         naive = mu / (1 - np.float32(B1)) / (np.sqrt(nu / (1 - np.float32(B2))) + np.float32(EPS))
         assert np.abs(naive / expected - 1).min() > 5e-6
+
+
+@pytest.mark.parametrize("version", ["tpu", "gpu"])
+def test_members_are_updated_where_they_are_alive(version, monkeypatch):
+    """From parameters of 0 at a rate of 1 they are the direction itself, to rounding; a member that is not stays."""
+    if version == "gpu":
+        lowered = lambda cuda, tpu, arguments: partial(cuda, interpret=InterpretGPUParams())(*arguments)  # noqa: E731
+        monkeypatch.setattr("jaxvae.kernels.platforms.lowered", lowered)
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.zeros((2, 5, 200)), "bias": jnp.zeros((2, 3))}
+
+    def leaves(scale):
+        return jax.tree.map(lambda p: jnp.asarray(scale * rng.normal(size=p.shape), jnp.float32), params)
+
+    moments = optax.ScaleByAdamState(jnp.array([0, 41]), leaves(1e-3), jax.tree.map(jnp.square, leaves(1e-3)))
+    for alive in ([True, True], [True, False], [False, True]):
+        arguments = params, moments, leaves(1e-6), jnp.ones(2), jnp.array(alive)
+        found = jax.jit(jax.vmap(lambda *a: pallas.adam(*a)))(*arguments)
+        expected = jax.jit(jax.vmap(adam))(*arguments)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-30)
+        for k in range(2):
+            for a, b in zip(jax.tree.leaves(found), jax.tree.leaves((params, moments)), strict=True):
+                assert np.array_equal(a[k], b[k]) == (not alive[k])

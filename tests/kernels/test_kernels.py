@@ -2,16 +2,26 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # which has no public name yet
+from jax._src.pallas.mosaic_gpu.interpret.interpret_pallas_call import get_races, reset_gpu_interpret_mode_state
+from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # none of which has a public name yet
 from jax.dtypes import float0, prng_key
 
-from jaxvae.kernels import every_kernel, implemented, platforms
+from experiments.kernel_lab import measure
+from jaxvae.config import Config
+from jaxvae.errors import ConfigError
+from jaxvae.fit import build_model
+from jaxvae.kernels import check_device, every_kernel, implemented, platforms
+from jaxvae.kernels.bernoulli_output import pallas
 from jaxvae.kernels.kernel import Kernel
+from jaxvae.losses import bernoulli
+from jaxvae.train import init_state, make_train_step
+from jaxvae.types import Batch, Hparams
 
 KERNELS = every_kernel()
 CALLS = [
@@ -30,9 +40,13 @@ def interpreted(request, monkeypatch):
     if request.param == "gpu":
 
         def lowered(cuda, tpu, arguments):
-            return cuda(*arguments, interpret=InterpretGPUParams())
+            return cuda(*arguments, interpret=InterpretGPUParams(detect_races=True))
 
         monkeypatch.setattr(platforms, "lowered", lowered)
+    yield
+    if request.param == "gpu":
+        assert not get_races().races_found
+        reset_gpu_interpret_mode_state()
 
 
 def is_float(x):
@@ -138,12 +152,45 @@ def test_it_lowers(name, dtype, sizes, target):
 
 @of_each
 def test_the_shapes_of_the_laboratory_lower(name):
+    """As it measures them: with gradients, and under `vmap` where there are members."""
     kernel = KERNELS[name]
     for sizes in kernel.shapes.values():
         for dtype in kernel.dtypes:
-            arguments = jax.eval_shape(lambda key: kernel.inputs(key, sizes, dtype), jax.random.key(0))  # noqa: B023
-            for target in ("cuda", "tpu"):
-                jax.jit(pallas_of(name)).trace(*arguments).lower(lowering_platforms=(target,))
+            for gradient in (False, True)[: 1 + bool(kernel.differentiable)]:
+                arguments = jax.eval_shape(partial(measure.inputs, kernel, sizes, dtype, gradient))
+                function = jax.jit(measure.call(kernel, "pallas", sizes, gradient))
+                for target in ("cuda", "tpu"):
+                    function.trace(*arguments).lower(lowering_platforms=(target,))
+
+
+@pytest.mark.parametrize("architecture", ["mlp", pytest.param("conv", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("target", ["cuda", "tpu"])
+def test_a_train_step_of_members_lowers(architecture, target):
+    config = Config(architecture=architecture, reconstruction="bernoulli", implementation="pallas")
+    model = build_model(config, (28, 28, 1), 10)
+    keys = jax.random.split(jax.random.key(0), 2)
+    init = jax.vmap(partial(init_state, model, (28, 28, 1)), (0, None))
+    state = jax.eval_shape(init, keys, Hparams())
+    batch = Batch(*(jax.ShapeDtypeStruct((100, *rest), kind) for rest, kind in BATCH))
+    step = jax.vmap(make_train_step(model, bernoulli), (0, None, 0))
+    text = jax.jit(step).trace(state, batch, keys).lower(lowering_platforms=(target,)).as_text()
+    assert text.count({"cuda": "@mosaic_gpu_v2", "tpu": "@tpu_custom_call"}[target]) >= 5
+
+
+BATCH = [((28, 28, 1), jnp.float32), ((), jnp.int32), ((), jnp.float32)]
+
+
+@of_each
+def test_64_bit_mode_changes_nothing(name):
+    kernel = KERNELS[name]
+    arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
+    cotangents = cotangents_of(kernel, arguments)
+    expected = jax.jit(partial(values_and_gradients, kernel, pallas_of(name)))(arguments, cotangents)
+    with jax.enable_x64(True):
+        function = jax.jit(partial(values_and_gradients, kernel, pallas_of(name)))
+        found = function(arguments, cotangents)
+        function.trace(arguments, cotangents).lower(lowering_platforms=("cuda",))
+    close(found, expected, 1e-6)
 
 
 @of_each
@@ -182,11 +229,40 @@ def test_a_wrong_type_is_refused(name):
         jax.eval_shape(pallas_of(name), *arguments)
 
 
-def test_negative_control_a_gradient_that_is_off_by_a_ten_thousandth_is_seen():
+@pytest.mark.parametrize(
+    ("where", "name", "fault"),
+    [
+        (pallas, "NOTHING", 0.0),  # pixels that fill a tile count
+        (pallas, "gradient_by_logits", lambda logits, image: jax.nn.sigmoid(logits) - 1.0001 * image),
+        (pallas, "cross_entropy_of", lambda logits, image: jnp.maximum(logits, 0.0) - logits * image),
+    ],
+    ids=["filling", "gradient", "value"],
+)
+@pytest.mark.usefixtures("interpreted")
+def test_negative_control_a_fault_of_the_kernel_is_seen(monkeypatch, where, name, fault):
     kernel = KERNELS["bernoulli_output"]
     arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
     cotangents = cotangents_of(kernel, arguments)
-    values, gradients = jax.jit(partial(values_and_gradients, kernel, pallas_of(kernel.name)))(arguments, cotangents)
-    wrong = jax.tree.map(lambda x: x * np.float32(1.0001), gradients)
+    monkeypatch.setattr(where, name, fault)
+    found = jax.jit(partial(values_and_gradients, kernel, pallas_of(kernel.name)))(arguments, cotangents)
     with pytest.raises(AssertionError):
-        close((values, wrong), expected_of(kernel, arguments, cotangents), kernel.tolerance["float32"])
+        close(found, expected_of(kernel, arguments, cotangents), kernel.tolerance["float32"])
+
+
+def test_negative_control_products_of_single_bfloat16_parts_are_seen(monkeypatch):
+    kernel = KERNELS["bernoulli_output"]
+    arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
+    monkeypatch.setattr(pallas, "products", lambda left, right: [(left[0], right[0])])
+    found = jax.jit(partial(pallas.nats_on_gpu, interpret=InterpretGPUParams()))(*arguments)
+    expected, _ = expected_of(kernel, arguments, cotangents_of(kernel, arguments))
+    with pytest.raises(AssertionError):
+        close(found, expected, kernel.tolerance["float32"])
+
+
+def test_a_gpu_that_the_kernels_are_not_for_is_refused():
+    ampere = SimpleNamespace(platform="gpu", compute_capability="8.0")
+    with pytest.raises(ConfigError, match=r"compute capability 9\.0, not 8\.0"):
+        check_device("pallas", ampere)
+    check_device("xla", ampere)
+    for device in (SimpleNamespace(platform="gpu", compute_capability="9.0"), jax.devices()[0]):
+        check_device("pallas", device)

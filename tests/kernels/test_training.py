@@ -1,14 +1,17 @@
 """Training with hand-written kernels, interpreted: the losses of the compiler's program."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxvae.config import Config
 from jaxvae.fit import Sweep, build_model
-from jaxvae.losses import RECONSTRUCTIONS
-from jaxvae.objective import has_kernel_of_output
+from jaxvae.losses import RECONSTRUCTIONS, bernoulli
+from jaxvae.objective import has_kernel_of_output, negative_elbo
 from jaxvae.sweep import grid
+from jaxvae.train import init_state
+from jaxvae.types import Hparams
 
 
 def losses(tiny, members, **settings):
@@ -56,6 +59,28 @@ def test_a_member_that_diverges_does_not_disturb_the_other(tiny):
     np.testing.assert_array_equal(found[1], alone[0])
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[1], y[0]), params, wanted)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("implementation", ["xla", "pallas"])
+def test_images_of_another_shape_are_refused(implementation):
+    """Also of as many pixels."""
+    model = build_model(Config(architecture="mlp_200", implementation=implementation), (28, 28, 1), 10)
+    state = init_state(model, (28, 28, 1), jax.random.key(0), Hparams())
+    images, keys = jnp.zeros((4, 14, 56, 1)), jax.random.split(jax.random.key(1), 4)
+    with pytest.raises(ValueError, match=r"logits \(4, 28, 28, 1\) for images \(4, 14, 56, 1\)"):
+        negative_elbo(model, bernoulli, state.params, images, jnp.zeros(4, jnp.int32), keys, state.hparams)
+
+
+@pytest.mark.parametrize("implementation", ["xla", "pallas"])
+def test_one_image_and_more_leading_axes(implementation):
+    model = build_model(Config(architecture="mlp_200", implementation=implementation), (28, 28, 1), 10)
+    state = init_state(model, (28, 28, 1), jax.random.key(0), Hparams())
+    images = jax.random.uniform(jax.random.key(2), (2, 3, 28, 28, 1))
+    keys, labels = jax.random.split(jax.random.key(1), (2, 3)), jnp.zeros((2, 3), jnp.int32)
+    every = negative_elbo(model, bernoulli, state.params, images, labels, keys, state.hparams)
+    alone = negative_elbo(model, bernoulli, state.params, images[1, 2], labels[1, 2], keys[1, 2], state.hparams)
+    assert every.loss.shape == (2, 3)
+    np.testing.assert_allclose([term[1, 2] for term in every], alone, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

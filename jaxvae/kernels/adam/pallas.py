@@ -1,6 +1,7 @@
 """The kernels: parameters, moments and gradients are read once, and what is new of them written once.
 
-On a GPU all leaves of the parameters are one kernel's, whose blocks of threads take a piece of one leaf each.
+On a GPU all leaves of the parameters are one kernel's, whose blocks of threads take a piece of one leaf each. A leaf
+whose size is no multiple of 128 is copied to one that is.
 """
 
 from math import gcd
@@ -14,7 +15,7 @@ import optax
 from jax import Array, lax
 
 from jaxvae.kernels.adam.reference import B1, B2, EPS, corrections
-from jaxvae.kernels.platforms import LANES, WARPGROUP, by_platform, padded, round_up
+from jaxvae.kernels.platforms import LANES, by_platform, padded, round_up
 
 ROWS = 256  # of `LANES` numbers, of a block on a TPU
 Leaf = tuple[Array, Array, Array, Array]  # flat: parameters, both moments, gradient
@@ -29,7 +30,7 @@ def adam(
     if other := {str(leaf.dtype) for leaf in leaves} - {"float32"}:
         raise TypeError(f"the kernel takes float32 parameters, not {', '.join(sorted(other))}")
     count = jnp.where(alive, optax.safe_increment(moments.count), moments.count)
-    scalars = jnp.stack([rate.astype(jnp.float32), *corrections(jnp.maximum(count, 1)), alive.astype(jnp.float32)])
+    scalars = jnp.stack([x.astype(jnp.float32) for x in (rate, *corrections(jnp.maximum(count, 1)), alive)])
     columns = ([flat_leaf(x) for x in jax.tree.leaves(t)] for t in (params, moments.mu, moments.nu, gradients))
     flat = zip(*columns, strict=True)
     found = by_platform(cuda=update_on_gpu, tpu=update_on_tpu)(scalars, [*flat])
@@ -49,7 +50,7 @@ def update(scalars: Any, p: Array, m: Array, v: Array, g: Array) -> NewLeaf:
     new_m = (1.0 - B1) * g + B1 * m
     new_v = (1.0 - B2) * (g * g) + B2 * v
     scaled = square * new_v
-    root = scaled * lax.rsqrt(jnp.maximum(scaled, 1e-37))  # no Pallas backend of a GPU has a square root
+    root = scaled * lax.rsqrt(jnp.maximum(scaled, 1e-37))  # Mosaic GPU has no square root
     new_p = p - rate * (mean * new_m / (root + EPS))
     taken = jnp.broadcast_to(alive, p.shape) > 0.0
     return jnp.where(taken, new_p, p), jnp.where(taken, new_m, m), jnp.where(taken, new_v, v)
@@ -82,7 +83,10 @@ def update_on_tpu(scalars: Array, leaves: list[Leaf], *, interpret: bool = False
 
 
 def update_on_gpu(scalars: Array, leaves: list[Leaf], *, interpret: Any = None) -> list[NewLeaf]:
-    """One kernel for all leaves."""
+    """One kernel for all leaves.
+
+    Its pieces are whole, and of about a thousand numbers where a leaf can be divided so.
+    """
     sizes = [LANES * max(gcd(leaf[0].size // LANES, most) for most in (8, 10, 12, 14)) for leaf in leaves]
     counts = [leaf[0].size // size for leaf, size in zip(leaves, sizes, strict=True)]
 
@@ -103,6 +107,5 @@ def update_on_gpu(scalars: Array, leaves: list[Leaf], *, interpret: Any = None) 
         out_type=[tuple(jax.ShapeDtypeStruct(leaf[0].shape, jnp.float32) for _ in range(3)) for leaf in leaves],
         grid=(sum(counts),),
         grid_names=("blocks",),
-        compiler_params=WARPGROUP,
         interpret=interpret,
     )(scalars, leaves)

@@ -64,7 +64,8 @@ def _backward(kept: Any, cotangent: Array) -> tuple[Array, Array, Array, Array]:
     versions = by_platform(cuda=layer_gradient_on_gpu, tpu=layer_gradient_on_tpu)
     by_kernel, by_bias = versions(features, kernel, bias, image, cotangent)
     by_features = cotangent[..., None] * by_features
-    logits = jnp.matmul(features, kernel, preferred_element_type=jnp.float32)  # not computed where nobody asks
+    # Not computed under `jit` where nobody asks for the image's gradient.
+    logits = jnp.matmul(features, kernel, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     by_image = -jnp.sum(cotangent[..., None] * (logits + jnp.broadcast_to(bias, logits.shape)), 0)
     return by_features.astype(features.dtype), by_kernel.astype(kernel.dtype), by_bias, by_image
 
@@ -208,7 +209,7 @@ class _Tiles:
 
     def image_rows(self, tile: Array) -> Any:
         """The images that a tile of rows is of."""
-        return pl.ds(lax.rem(tile, self.batch // TILE) * TILE, TILE)
+        return pl.ds(lax.rem(tile.astype(jnp.int32), jnp.int32(self.batch // TILE)) * TILE, TILE)
 
     def buffers(self) -> list[Any]:
         """Shared memory for the image and bias of a tile, and a barrier for both."""

@@ -19,7 +19,7 @@ SERIES = tuple(1.0 / np.prod(np.arange(1.0, power + 1)) for power in range(9, 1,
 
 
 def reparameterize_kl(keys: Array, posterior: Posterior) -> tuple[Array, Array]:
-    """`reference.reparameterize_kl` of a float32 posterior, with noise that agrees with `jax.random.normal` to 1e-5."""
+    """`reference.reparameterize_kl` of float32, with the noise of `jax.random.normal` to 1e-5 of each number."""
     mean, logvar = posterior
     if keys.shape != mean.shape[:-1] or mean.shape != logvar.shape:
         raise ValueError(f"keys {keys.shape}, means {mean.shape}, log-variances {logvar.shape} do not match")
@@ -114,7 +114,7 @@ def key_and_number(words: tuple[Array, Array], shape: tuple[int, int]) -> tuple[
 def _rows_on_tpu(body: Any, operands: tuple, columns: tuple[int, ...], *, interpret: bool) -> list[Array]:
     """Outputs [B, column] in float32, of operands [B, ...], in blocks of rows."""
     batch = len(operands[0])
-    rows = min(128, round_up(batch, 8))
+    rows = min(128, round_up(batch, 8), max(8, 2**16 // max(x.shape[1] for x in operands) // 8 * 8))
     whole = round_up(batch, rows)
 
     def block(width: int) -> pl.BlockSpec:
@@ -135,14 +135,15 @@ def _rows_on_tpu(body: Any, operands: tuple, columns: tuple[int, ...], *, interp
 def forward_on_gpu(words: Array, mean: Array, logvar: Array, *, interpret: Any = None) -> tuple[Array, Array]:
     """z [B, Z] and the KL [B]."""
 
-    def body(loaded, outs):
-        (k0, k1), (mean, logvar) = loaded
+    def body(first, vectors, matrices, outs):
+        mean, logvar = matrices
         z, kl = outs
-        z[...], each = forward(*of_rows(k0, k1, mean), mean[...], logvar[...])
+        k0, k1 = vectors
+        z[...], each = forward(*key_and_number_on_gpu(k0, k1, mean, first), mean[...], logvar[...])
         kl[...] = jnp.sum(each, axis=1)
 
-    z, kl = _rows_on_gpu(body, (words[:, 0], words[:, 1]), (mean, logvar), (2, 1), interpret=interpret)
-    return z, kl
+    z, kl = _tiles_on_gpu(body, (words[:, 0], words[:, 1]), (mean, logvar), (2, 1), interpret=interpret)
+    return z, jnp.sum(kl, 0)
 
 
 def backward_on_gpu(
@@ -150,52 +151,63 @@ def backward_on_gpu(
 ) -> tuple[Array, Array]:
     """The gradients by mean and logvar [B, Z]."""
 
-    def body(loaded, outs):
-        (k0, k1, by_kl), (mean, logvar, by_z) = loaded
+    def body(first, vectors, matrices, outs):
+        k0, k1, by_kl = vectors
+        mean, logvar, by_z = matrices
         weight = lax.broadcast_in_dim(by_kl[...], mean.shape, (0,))
-        outs[0][...], outs[1][...] = backward(*of_rows(k0, k1, mean), mean[...], logvar[...], by_z[...], weight)
+        operands = key_and_number_on_gpu(k0, k1, mean, first)
+        outs[0][...], outs[1][...] = backward(*operands, mean[...], logvar[...], by_z[...], weight)
 
     vectors = (words[:, 0], words[:, 1], by_kl)
-    by_mean, by_logvar = _rows_on_gpu(body, vectors, (mean, logvar, by_z), (2, 2), interpret=interpret)
+    by_mean, by_logvar = _tiles_on_gpu(body, vectors, (mean, logvar, by_z), (2, 2), interpret=interpret)
     return by_mean, by_logvar
 
 
-def of_rows(k0: Any, k1: Any, like: Any) -> tuple[tuple[Array, Array], Array]:
-    """`key_and_number` of words [rows]."""
-    first, second = (lax.broadcast_in_dim(word[...], like.shape, (0,)) for word in (k0, k1))
-    return (first, second), lax.broadcasted_iota(jnp.uint32, like.shape, 1)
+def key_and_number_on_gpu(k0: Any, k1: Any, like: Any, first: Array) -> tuple[tuple[Array, Array], Array]:
+    """`key_and_number` of words [rows], for columns from `first` on."""
+    words = tuple(lax.broadcast_in_dim(word[...], like.shape, (0,)) for word in (k0, k1))
+    return (words[0], words[1]), lax.broadcasted_iota(jnp.uint32, like.shape, 1) + first.astype(jnp.uint32)
 
 
-def _rows_on_gpu(body: Any, vectors: tuple, matrices: tuple, ranks: tuple[int, ...], *, interpret: Any) -> list[Array]:
-    """Outputs of these ranks, [B] or [B, Z], of vectors [B] and matrices [B, Z]: a block of threads for `TILE` rows."""
+def _tiles_on_gpu(body: Any, vectors: tuple, matrices: tuple, ranks: tuple[int, ...], *, interpret: Any) -> list[Array]:
+    """Outputs of vectors [B] and matrices [B, Z]: of rank 2 [B, Z], of rank 1 a sum by each tile of columns [T, B].
+
+    A block of threads takes `TILE` rows and at most as many columns.
+    """
     batch, width = matrices[0].shape
-    rows, columns = round_up(batch, TILE), round_up(width, 8)
-    operands = (*(padded(x, (rows,)) for x in vectors), *(padded(x, (rows, columns)) for x in matrices))
-    outs = [jax.ShapeDtypeStruct((rows, columns)[:rank], jnp.float32) for rank in ranks]
+    tiles = -(-width // TILE)
+    columns = round_up(-(-width // tiles), 8)
+    rows, whole_width = round_up(batch, TILE), tiles * columns
+    operands = (*(padded(x, (rows,)) for x in vectors), *(padded(x, (rows, whole_width)) for x in matrices))
+    shapes = [(rows, whole_width) if rank == 2 else (tiles, rows) for rank in ranks]
 
-    def buffer(x: Any) -> Any:
-        return plgpu.SMEM((TILE,), x.dtype) if x.ndim == 1 else in_shared_memory((TILE, columns), x.dtype)
+    def buffer(rank: int, dtype: Any) -> Any:
+        return plgpu.SMEM((TILE,), dtype) if rank == 1 else in_shared_memory((TILE, columns), dtype)
 
-    def whole(*refs):
-        inputs, outputs, buffers = refs[: len(operands)], refs[len(operands) : len(operands) + len(outs)], refs[-2]
-        rows = pl.ds(lax.axis_index("rows") * TILE, TILE)
+    def one_tile(*refs):
+        inputs, outputs, buffers = refs[: len(operands)], refs[len(operands) : -2], refs[-2]
+        m, n = lax.axis_index("rows"), lax.axis_index("columns")
+        row, column = pl.ds(m * TILE, TILE), pl.ds(n * columns, columns)
         loaded, made = buffers[: len(operands)], buffers[len(operands) :]
         for ref, place in zip(inputs, loaded, strict=True):
-            plgpu.copy_gmem_to_smem(ref.at[rows], place, refs[-1])
+            plgpu.copy_gmem_to_smem(ref.at[row] if len(ref.shape) == 1 else ref.at[row, column], place, refs[-1])
         plgpu.barrier_wait(refs[-1])
-        body((loaded[: len(vectors)], loaded[len(vectors) :]), made)
+        body(n * columns, loaded[: len(vectors)], loaded[len(vectors) :], made)
         plgpu.commit_smem()
         for place, ref in zip(made, outputs, strict=True):
-            plgpu.copy_smem_to_gmem(place, ref.at[rows])
+            plgpu.copy_smem_to_gmem(place, ref.at[n, row] if len(place.shape) == 1 else ref.at[row, column])
         plgpu.wait_smem_to_gmem(0)
 
     found = plgpu.kernel(
-        whole,
-        out_type=outs,
-        grid=(rows // TILE,),
-        grid_names=("rows",),
-        scratch_types=[tuple(buffer(x) for x in (*operands, *outs)), plgpu.Barrier(num_arrivals=len(operands))],
+        one_tile,
+        out_type=[jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes],
+        grid=(rows // TILE, tiles),
+        grid_names=("rows", "columns"),
+        scratch_types=[
+            (*(buffer(x.ndim, x.dtype) for x in operands), *(buffer(rank, jnp.float32) for rank in ranks)),
+            plgpu.Barrier(num_arrivals=len(operands)),
+        ],
         compiler_params=WARPGROUP,
         interpret=interpret,
     )(*operands)
-    return [x[:batch] if x.ndim == 1 else x[:batch, :width] for x in found]
+    return [x[:batch, :width] if rank == 2 else x[:, :batch] for x, rank in zip(found, ranks, strict=True)]
