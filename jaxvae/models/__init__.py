@@ -14,7 +14,16 @@ from jaxvae.models.conv import ConvDecoder, ConvEncoder
 from jaxvae.models.layers import Activation
 from jaxvae.models.lowering import default_lowering
 from jaxvae.models.mlp import MLPDecoder, MLPEncoder
-from jaxvae.models.vae import VAE, decode, decode_to_output, encode, multiplies_patches, reparameterize, sample
+from jaxvae.models.vae import (
+    VAE,
+    decode,
+    decode_to_output,
+    encode,
+    multiplies_patches,
+    reparameterize,
+    sample,
+    standard_normal,
+)
 
 ImageShape = tuple[int, int, int]
 Parts = tuple[nn.Module, nn.Module]
@@ -99,4 +108,5 @@ __all__ = [
     "multiplies_patches",
     "reparameterize",
     "sample",
+    "standard_normal",
 ]
