@@ -27,6 +27,7 @@ except interrupt.Interrupted as error:
 PLAIN = "time.sleep(30)"
 IN_ORDER = """with interrupt.in_order('continue so'):
             while not interrupt.asked(): time.sleep(0.05)
+            time.sleep(0.7)  # an epoch that ends sooner than the thread has read the signal needs no words
             print('saved', flush=True)"""
 BUSY = """with interrupt.in_order('continue so'):
             import ctypes; libc = ctypes.CDLL(None)
