@@ -38,8 +38,8 @@ def importance_weighted(
 
     The bound of Burda et al. (2016, equation 8), which falls to `-log p(x)` as S grows. It has no beta, and bounds a
     likelihood only where `reconstruction` is one: Bernoulli's of binary pixels, or `gaussian`. `keys` [S, ...] are one
-    for each sample of each example. With implementation `pallas` and Bernoulli's loss the logits [S, ..., H, W, C] are
-    never built.
+    for each sample of each example. Where the kernel `bernoulli_output` serves the model the logits [S, ..., H, W, C]
+    are never built.
 
     Raises:
         ValueError: the model has no noise to sample, or as in `negative_elbo`.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from experiments.command import with_fallback
 from experiments.page import markdown
@@ -45,7 +45,7 @@ class KernelLab:
     """Which kernels to measure."""
     models: Annotated[tuple[str, ...], unset("000|001|002|003|004 ...", "all")] = ()
     """The documents whose models' train steps are measured."""
-    implementations: tuple[Implementation, ...] = IMPLEMENTATIONS
+    implementations: Annotated[tuple[Implementation, ...], unset("xla|pallas ...", "all that the device has")] = ()
     """xla: the plain definition, compiled. pallas: the hand-written kernel."""
     seconds: float = 0.5
     """How long each is timed, after it is compiled and warm."""
@@ -63,9 +63,11 @@ class KernelLab:
         for name in self.models:
             if name not in ("000", "001", "002", "003", "004"):
                 raise ConfigError(f"models has {name!r}; there are 000, 001, 002, 003, 004")
-        for name in ("parts", "implementations"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name} is empty; name at least one")
+        if not self.parts:
+            raise ConfigError("parts is empty; name at least one")
+        for name, part in (("models", "steps"), ("kernels", "kernels")):
+            if getattr(self, name) and part not in self.parts:
+                raise ConfigError(f"{name} is given, but parts has no {part}")
 
 
 def run(flags: KernelLab) -> Path:
@@ -73,16 +75,17 @@ def run(flags: KernelLab) -> Path:
     import jax
 
     from experiments.kernel_lab.ceilings import ceilings
-    from experiments.kernel_lab.measure import measurements
+    from experiments.kernel_lab.measure import is_interpreted, measurements
     from jaxvae import runs
     from jaxvae.experiment import say
-    from jaxvae.kernels import check_device, every_kernel
+    from jaxvae.kernels import every_kernel
 
     every = every_kernel()
     if unknown := sorted(set(flags.kernels) - set(every)):
         raise ConfigError(f"kernels has {unknown[0]!r}; there are {', '.join(every)}")
-    for implementation in flags.implementations:
-        check_device(implementation, jax.devices()[0])
+    implementations = implementations_of(flags, jax.devices()[0])
+    if flags.parts == ("steps",) and all(map(is_interpreted, implementations)):
+        raise ConfigError("implementations is pallas and parts is steps, but a CPU only interprets pallas; add xla")
     studies = steps_to_look_at(flags) if "steps" in flags.parts else {}
     folder = runs.new_folder("kernel_lab", flags.out)
     device = jax.devices()[0]
@@ -90,10 +93,10 @@ def run(flags: KernelLab) -> Path:
     limits = ceilings(sorted({dtype for kernel in every.values() for dtype in kernel.dtypes}), max(flags.seconds, 1.0))
     found: list[Measurement] = []
     for name in (flags.kernels or tuple(every)) if "kernels" in flags.parts else ():
-        for measurement in measurements(every[name], flags.implementations, limits, flags.seconds):
+        for measurement in measurements(every[name], implementations, limits, flags.seconds):
             found.append(measurement)
             say(" · ".join(kernel_cells(measurement)))
-    looked = look_at_steps(flags, studies, limits, folder)
+    looked = look_at_steps(flags, implementations, studies, limits, folder)
     runs.write_json(folder / "environment.json", runs.environment())
     write(folder, limits, found, looked)
     print((folder / "kernel_lab.md").read_text())
@@ -114,7 +117,30 @@ def steps_to_look_at(flags: KernelLab) -> dict[str, Study]:
     return studies
 
 
-def look_at_steps(flags: KernelLab, studies: dict[str, Study], limits: "Ceilings", folder: Path) -> "list[Step]":
+def implementations_of(flags: KernelLab, device: Any) -> tuple[Implementation, ...]:
+    """What was asked for, or all that a device has kernels for; says what it leaves out."""
+    from jaxvae.experiment import say
+    from jaxvae.kernels import check_device
+
+    found = []
+    for implementation in flags.implementations or IMPLEMENTATIONS:
+        try:
+            check_device(implementation, device)
+            found.append(implementation)
+        except ConfigError as error:
+            if flags.implementations:
+                raise
+            say(f"{implementation} is left out: {error}")
+    return tuple(found)
+
+
+def look_at_steps(
+    flags: KernelLab,
+    implementations: tuple[Implementation, ...],
+    studies: dict[str, Study],
+    limits: "Ceilings",
+    folder: Path,
+) -> "list[Step]":
     """One after the other; on a CPU in plain XLA only."""
     from experiments.kernel_lab.measure import is_interpreted
     from experiments.kernel_lab.steps import look
@@ -123,7 +149,7 @@ def look_at_steps(flags: KernelLab, studies: dict[str, Study], limits: "Ceilings
     found = []
     for label, study in studies.items():
         data = load(study.data)
-        for implementation in flags.implementations:
+        for implementation in implementations:
             if is_interpreted(implementation):
                 continue
             trace = folder / f"trace_{label.split()[1][:3]}_{implementation}.json.gz" if flags.trace else None
@@ -141,12 +167,13 @@ STEP_HEADER = (
     *("MFLOP of products", "XLA's count", "MB moved", "instructions", "fusions", "loops", "peak MiB"),
 )
 NOTES = """Times are medians of calls that follow each other without waiting, warm. FLOPs and bytes of a kernel are the
-least that a call has to do: each input read once, each output written once. Its limit is what those bytes
-take in a copy in place and, where they are a product's, what those FLOPs take in a matrix product of that
-type, both measured in this run; for small shapes a call of nothing is the limit that counts. What stays in a
-cache can be faster than the copy, and new arrays of many MB cost a CPU pages that the copy does not need.
-Products of float32 are at JAX's default precision, which on a GPU is TF32 and on a TPU bfloat16. The error is
-the largest difference from the plain definition in float64, as a share of the largest number of an array.
+least that a call has to do: each input read once, each output written once. Its limit is the longest of a
+call of nothing, of what those bytes take in a copy in place and, where they are a product's, of what those
+FLOPs take in the fastest matrix product of that type, all measured in this run; other FLOPs are in no limit.
+What stays in a cache can be faster than the copy. What a kernel updates is donated, as in training; new
+arrays of many MB cost a CPU pages that the copy does not need. Products of float32 are at JAX's default
+precision, which on a GPU is TF32 and on a TPU bfloat16. The error is the largest difference from the plain
+definition in float64, as a share of the largest number of an array.
 
 Of a train step, whose state is donated as in training: the FLOPs of its matrix products, counted before it is
 compiled and with convolutions as products of patches; XLA's count of everything after, in which hand-written

@@ -57,7 +57,7 @@ def measurements(
                 arguments = inputs(kernel, sizes, dtype, gradient)
                 exact = expected(kernel, arguments, sizes, gradient)
                 for implementation in implementations:
-                    function = jax.jit(call(kernel, implementation, sizes, gradient))
+                    function = call(kernel, implementation, sizes, gradient)
                     work = work_of(kernel, sizes, dtype, gradient)
                     product = work.flops / ceilings.flops_per_second[dtype] if kernel.multiplies else 0.0
                     yield Measurement(
@@ -67,11 +67,21 @@ def measurements(
                         " ".join(f"{axis}={length}" for axis, length in sizes.items()),
                         dtype,
                         "with gradient" if gradient else "forward",
-                        float("nan") if is_interpreted(implementation) else timed(function, arguments, seconds),
+                        float("nan")
+                        if is_interpreted(implementation)
+                        else time_of(kernel, function, arguments, seconds),
                         *work,
-                        max(product, work.bytes / ceilings.bytes_per_second),
-                        error(function(*arguments), exact),
+                        max(product, work.bytes / ceilings.bytes_per_second, ceilings.call),
+                        error(jax.jit(function)(*arguments), exact),
                     )
+
+
+def time_of(kernel: Kernel, function: Callable, arguments: tuple, seconds: float) -> float:
+    """Seconds of a call; what a kernel updates is donated, as in training."""
+    updated = range(kernel.updates)
+    own = jax.tree.map(jnp.copy, arguments[: kernel.updates])
+    donating = jax.jit(function, donate_argnums=tuple(updated))
+    return timed(donating, (*own, *arguments[kernel.updates :]), seconds, carry=kernel.updates)
 
 
 def inputs(kernel: Kernel, sizes: Sizes, dtype: str, gradient: bool) -> tuple:

@@ -70,7 +70,7 @@ def look(
     step, arguments = compiled_step(trainer)
     found = inventory(step.as_text() or "")
     cost, memory = step.cost_analysis() or {}, step.memory_analysis()
-    each = timed(step, arguments, seconds, carry=new_state)
+    each = timed(step, arguments, seconds, carry=1)
     if trace:
         record(*compiled_step(trainer), trace)
     flops = float(matrix_flops(counted.jaxpr.jaxpr))
@@ -100,11 +100,6 @@ def arguments_of(trainer: Trainer) -> tuple[Any, Any, jax.Array]:
     index = jax.numpy.arange(sweep.batch_size)
     batch = gather(sweep.train, index, jax.numpy.ones(sweep.batch_size))  # pyright: ignore[reportArgumentType]
     return jax.tree.map(lambda x: x[0], trainer.state), batch, jax.random.key(0)
-
-
-def new_state(result: tuple[Any, Any]) -> Any:
-    """What the next step takes of a step's result."""
-    return result[0]
 
 
 def traced(trainer: Trainer) -> Any:

@@ -28,10 +28,11 @@ class Kernel:
             with `gradient` of its values and gradients, as the compiler's program computes them.
         shapes: what the laboratory measures: a label, such as the model that has them, and sizes; with a "K", of so
             many members under `vmap`.
-        odd: sizes for tests: 1, odd ones, and no multiples of tiles.
+        odd: sizes for tests, two at least: 1, odd ones, no multiples of tiles. The second is for tests of one size.
         extreme: `(arguments, scale) -> arguments` for tests of extreme numbers.
-        dtypes: that the kernel takes.
+        dtypes: that the kernel takes; others it refuses with a TypeError that names them.
         differentiable: positions of the arguments whose gradient training asks for; empty for a kernel without.
+        updates: how many of the first arguments the results replace in training, where they are donated.
         multiplies: whether its FLOPs are those of matrix products, whose rate then limits it as well as its bytes do.
         tolerance: by dtype, of values and gradients, as a share of the largest number of an array.
     """
@@ -41,8 +42,9 @@ class Kernel:
     work: Callable[[Sizes, int, bool], Work]
     shapes: Mapping[str, Sizes]
     odd: tuple[Sizes, ...]
-    extreme: Callable[[tuple, float], tuple] | None = None
+    extreme: Callable[[tuple, float], tuple]
     dtypes: tuple[str, ...] = ("float32",)
     differentiable: tuple[int, ...] = ()
+    updates: int = 0
     multiplies: bool = False
     tolerance: Mapping[str, float] = field(default_factory=lambda: {"float32": 2e-6})

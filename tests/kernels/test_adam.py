@@ -1,13 +1,10 @@
 """Adam's direction against Optax's and float64; `test_kernels` compares the kernels with it."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
 from jaxvae.kernels.adam import pallas
 from jaxvae.kernels.adam.reference import ADAM, B1, B2, EPS, adam, adam_direction
@@ -50,12 +47,9 @@ def test_the_direction_is_corrected_to_float32_s_precision(count):
         assert np.abs(naive / expected - 1).min() > 5e-6
 
 
-@pytest.mark.parametrize("version", ["tpu", "gpu"])
-def test_members_are_updated_where_they_are_alive(version, monkeypatch):
+@pytest.mark.usefixtures("interpreted")
+def test_members_are_updated_where_they_are_alive():
     """From parameters of 0 at a rate of 1 they are the direction itself, to rounding; a member that is not stays."""
-    if version == "gpu":
-        lowered = lambda cuda, tpu, arguments: partial(cuda, interpret=InterpretGPUParams())(*arguments)  # noqa: E731
-        monkeypatch.setattr("jaxvae.kernels.platforms.lowered", lowered)
     rng = np.random.default_rng(0)
     params = {"kernel": jnp.zeros((2, 5, 200)), "bias": jnp.zeros((2, 3))}
 

@@ -8,15 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax._src.pallas.mosaic_gpu.interpret.interpret_pallas_call import get_races, reset_gpu_interpret_mode_state
-from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # none of which has a public name yet
 from jax.dtypes import float0, prng_key
 
 from experiments.kernel_lab import measure
 from jaxvae.config import Config
 from jaxvae.errors import ConfigError
 from jaxvae.fit import build_model
-from jaxvae.kernels import check_device, every_kernel, implemented, platforms
+from jaxvae.kernels import check_device, every_kernel, implemented
 from jaxvae.kernels.bernoulli_output import pallas
 from jaxvae.kernels.kernel import Kernel
 from jaxvae.losses import bernoulli
@@ -32,21 +30,6 @@ CALLS = [
 ]
 every_call = pytest.mark.parametrize(("name", "dtype", "sizes"), CALLS)
 of_each = pytest.mark.parametrize("name", KERNELS)
-
-
-@pytest.fixture(params=["tpu", "gpu"])
-def interpreted(request, monkeypatch):
-    """Both versions of each kernel on this CPU; the GPU's with its grid, memories and barriers."""
-    if request.param == "gpu":
-
-        def lowered(cuda, tpu, arguments):
-            return cuda(*arguments, interpret=InterpretGPUParams(detect_races=True))
-
-        monkeypatch.setattr(platforms, "lowered", lowered)
-    yield
-    if request.param == "gpu":
-        assert not get_races().races_found
-        reset_gpu_interpret_mode_state()
 
 
 def is_float(x):
@@ -249,11 +232,12 @@ def test_negative_control_a_fault_of_the_kernel_is_seen(monkeypatch, where, name
         close(found, expected_of(kernel, arguments, cotangents), kernel.tolerance["float32"])
 
 
+@pytest.mark.usefixtures("gpu_interpreted")
 def test_negative_control_products_of_single_bfloat16_parts_are_seen(monkeypatch):
     kernel = KERNELS["bernoulli_output"]
     arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
     monkeypatch.setattr(pallas, "products", lambda left, right: [(left[0], right[0])])
-    found = jax.jit(partial(pallas.nats_on_gpu, interpret=InterpretGPUParams()))(*arguments)
+    found = jax.jit(pallas_of(kernel.name))(*arguments)
     expected, _ = expected_of(kernel, arguments, cotangents_of(kernel, arguments))
     with pytest.raises(AssertionError):
         close(found, expected, kernel.tolerance["float32"])
@@ -264,5 +248,5 @@ def test_a_gpu_that_the_kernels_are_not_for_is_refused():
     with pytest.raises(ConfigError, match=r"compute capability 9\.0, not 8\.0"):
         check_device("pallas", ampere)
     check_device("xla", ampere)
-    for device in (SimpleNamespace(platform="gpu", compute_capability="9.0"), jax.devices()[0]):
+    for device in (SimpleNamespace(platform="gpu", compute_capability="9.0"), SimpleNamespace(platform="cpu")):
         check_device("pallas", device)

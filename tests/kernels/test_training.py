@@ -16,6 +16,12 @@ from jaxvae.types import Hparams
 
 def losses(tiny, members, **settings):
     """Of every step of two epochs [K, S], and the parameters after them."""
+    # On a GPU XLA's products would be TF32.
+    with jax.default_matmul_precision("highest"):
+        return trained(tiny, members, **settings)
+
+
+def trained(tiny, members, **settings):
     sweep = Sweep(Config(latent_dim=3, **settings), tiny, members, batch_size=32, devices=jax.local_devices()[:1])
     state, found = sweep.start().state, []
     for number in (1, 2):

@@ -44,9 +44,9 @@ KERNEL = Kernel(
     inputs=inputs,
     work=work,
     shapes={
-        "mlp, document 004": {"B": 100, "Z": 20},
+        "mlp, document 004": {"B": 128, "Z": 20},
         "mlp_512, document 002": {"B": 128, "Z": 64},
-        "mlp, 16 members": {"K": 16, "B": 100, "Z": 20},
+        "mlp, 16 members": {"K": 16, "B": 128, "Z": 20},
         "batch of 65536": {"B": 65536, "Z": 64},
     },
     odd=({"B": 1, "Z": 1}, {"B": 5, "Z": 2}, {"B": 67, "Z": 33}, {"B": 3, "Z": 200}),

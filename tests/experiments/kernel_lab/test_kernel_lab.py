@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 from math import isnan
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.kernel_lab import ceilings, measure, steps
-from experiments.kernel_lab.__main__ import KernelLab, run
+from experiments.kernel_lab.__main__ import KernelLab, implementations_of, run
 from jaxvae import cli
 from jaxvae.errors import ConfigError
 from jaxvae.kernels import every_kernel
@@ -97,13 +98,13 @@ def test_a_call_is_timed():
         return x
 
     seconds = ceilings.timed(function, (1,), 0.05)
-    assert 0 < seconds < 1e-3
-    assert len(calls) > 100
+    assert seconds > 0
+    assert len(calls) > 4
 
 
 def test_what_is_donated_is_carried_on():
-    count = jax.jit(lambda x: x + 1, donate_argnums=0)
-    assert ceilings.timed(count, (jnp.zeros(4),), 0.01, carry=ceilings.as_it_is) > 0
+    count = jax.jit(lambda x: (x + 1,), donate_argnums=0)
+    assert ceilings.timed(count, (jnp.zeros(4),), 0.01, carry=1) > 0
     with pytest.raises((RuntimeError, ValueError), match=r"deleted|donated"):
         ceilings.timed(count, (jnp.zeros(4),), 0.01)
 
@@ -129,10 +130,13 @@ def test_work_and_inputs_of_members():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--kernels", "nonsense"), "kernels has 'nonsense'; there are adam, bernoulli_output, reparameterize_kl"),
+        (("--kernels", "nonsense"), "kernels has 'nonsense'; there are " + ", ".join(every_kernel())),
         (("--models", "005"), "models has '005'"),
         (("--seconds", "nan"), "seconds is nan"),
         (("--parts",), "parts is empty"),
+        (("--parts", "kernels", "--models", "004"), "models is given, but parts has no steps"),
+        (("--parts", "steps", "--kernels", "adam"), "kernels is given, but parts has no kernels"),
+        (("--parts", "steps", "--implementations", "pallas"), "a CPU only interprets pallas"),
         (("--out", "{tmp}"), "not empty"),
     ],
 )
@@ -146,13 +150,18 @@ def test_refused_in_one_line(tmp_path, monkeypatch, capsys, flags, message):
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-def test_a_config_without_implementations_is_refused():
-    with pytest.raises(ConfigError, match="implementations is empty"):
-        KernelLab(implementations=())
+def test_a_gpu_without_kernels_is_measured_without_them(capsys):
+    ampere = SimpleNamespace(platform="gpu", compute_capability="8.0")
+    assert implementations_of(KernelLab(), ampere) == ("xla",)
+    assert "pallas is left out: " in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="compute capability"):
+        implementations_of(KernelLab(implementations=("pallas",)), ampere)
+    assert implementations_of(KernelLab(), SimpleNamespace(platform="cpu")) == ("xla", "pallas")
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a CPU's tables are expected")
 def test_a_run_of_one_kernel_and_one_model(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ceilings, "SIDE", {"cpu": 64})
+    monkeypatch.setattr(ceilings, "SIDES", {"cpu": (32, 64)})
     monkeypatch.setattr(ceilings, "COPIED", {"cpu": 2**12})
     out = tmp_path / "lab"
     flags = ["--kernels", "adam", "--models", "004", "--seconds", "0", "--trace", "--out", str(out)]
