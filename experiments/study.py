@@ -122,6 +122,12 @@ def flags_of(study: Study, changes: Changes) -> Flags:
     return Flags(sweep=replace(sweep, batch_size=min(sizes)), model=study.model, data=data)
 
 
+def first_member(study: Study, data: DataFlags) -> Study:
+    """The study at its first point and seed, for one epoch, on the data that the flags ask for."""
+    flags = flags_of(replace(study, sweep=study.sweep.only([0])), Changes(1, study.sweep.seeds[:1], data))
+    return replace(study, sweep=flags.sweep, data=flags.data)
+
+
 def changed(study: Study, changes: Changes) -> Study:
     """The study with the batch size and the data that a run of it with these changes has."""
     flags = flags_of(study, changes)

@@ -78,9 +78,8 @@ def measurements(
 
 def time_of(kernel: Kernel, function: Callable, arguments: tuple, seconds: float) -> float:
     """Seconds of a call; what a kernel updates is donated, as in training."""
-    updated = range(kernel.updates)
     own = jax.tree.map(jnp.copy, arguments[: kernel.updates])
-    donating = jax.jit(function, donate_argnums=tuple(updated))
+    donating = jax.jit(function, donate_argnums=tuple(range(kernel.updates)))
     return timed(donating, (*own, *arguments[kernel.updates :]), seconds, carry=kernel.updates)
 
 
@@ -88,32 +87,41 @@ def inputs(kernel: Kernel, sizes: Sizes, dtype: str, gradient: bool) -> tuple:
     """The arguments of `call`, of K members if the sizes say so."""
 
     def make(key: jax.Array) -> tuple:
-        arguments = kernel.inputs(key, sizes, dtype)
+        input_key, cotangent_key = jax.random.split(key)
+        arguments = kernel.inputs(input_key, sizes, dtype)
         if not gradient:
             return arguments
         values = jax.eval_shape(implemented(kernel.name, "xla"), *arguments)
-        return jax.tree.map(lambda x: jax.random.normal(key, x.shape, x.dtype), values), *arguments
+        leaves, tree = jax.tree.flatten(values)
+        keys = jax.random.split(cotangent_key, len(leaves))
+        drawn = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+        return jax.tree.unflatten(tree, drawn), *arguments
 
     key = jax.random.key(0)
     return jax.jit(jax.vmap(make))(jax.random.split(key, sizes["K"])) if "K" in sizes else jax.jit(make)(key)
 
 
 def call(kernel: Kernel, implementation: Implementation, sizes: Sizes, gradient: bool) -> Callable:
-    """`(*arguments) -> values`, or `(cotangents, *arguments) -> values and gradients`, for all members."""
+    """`(*arguments) -> values`, or that of `with_gradient`, for all members."""
     function = implemented(kernel.name, implementation)
+    of_member = with_gradient(function, kernel.differentiable) if gradient else function
+    return jax.vmap(of_member) if "K" in sizes else of_member
 
-    def with_gradient(cotangents: Any, *arguments: Any) -> Any:
+
+def with_gradient(function: Callable, chosen: tuple[int, ...]) -> Callable:
+    """`(cotangents, *arguments) -> (values, gradients)`, the latter by the chosen arguments."""
+
+    def values_and_gradients(cotangents: Any, *arguments: Any) -> tuple[Any, tuple]:
         def of_chosen(*given: Any) -> Any:
             every = list(arguments)
-            for k, x in zip(kernel.differentiable, given, strict=True):
+            for k, x in zip(chosen, given, strict=True):
                 every[k] = x
             return function(*every)
 
-        values, pullback = jax.vjp(of_chosen, *(arguments[k] for k in kernel.differentiable))
+        values, pullback = jax.vjp(of_chosen, *(arguments[k] for k in chosen))
         return values, pullback(jax.tree.map(lambda c, v: c.astype(v.dtype), cotangents, values))
 
-    of_member = with_gradient if gradient else function
-    return jax.vmap(of_member) if "K" in sizes else of_member
+    return values_and_gradients
 
 
 def work_of(kernel: Kernel, sizes: Sizes, dtype: str, gradient: bool) -> Work:
@@ -124,14 +132,15 @@ def work_of(kernel: Kernel, sizes: Sizes, dtype: str, gradient: bool) -> Work:
 
 def expected(kernel: Kernel, arguments: tuple, sizes: Sizes, gradient: bool) -> Any:
     """What the plain definition gives in float64, as NumPy arrays."""
-
-    def widened(x: jax.Array) -> jax.Array:
-        is_key = jnp.issubdtype(x.dtype, prng_key)
-        return x.astype(jnp.float64) if not is_key and jnp.issubdtype(x.dtype, jnp.floating) else x
-
     with jax.enable_x64(True):
         exact = jax.jit(call(kernel, "xla", sizes, gradient))(*jax.tree.map(widened, arguments))
         return jax.tree.map(np.asarray, exact)
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """Floating-point numbers as float64, all else as it is."""
+    is_key = jnp.issubdtype(x.dtype, prng_key)
+    return x.astype(jnp.float64) if not is_key and jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def error(found: Any, exact: Any) -> float:

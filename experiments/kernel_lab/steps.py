@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -67,12 +66,12 @@ def look(
     # Convolutions are counted as matrix products, which what is skipped of a dilated convolution is not.
     counted = traced(Trainer(with_model(study, lowering="gemm", implementation="xla"), data))
     trainer = Trainer(with_model(study, implementation=implementation), data)
-    step, arguments = compiled_step(trainer)
+    step = traced(trainer).lower().compile()
     found = inventory(step.as_text() or "")
     cost, memory = step.cost_analysis() or {}, step.memory_analysis()
-    each = timed(step, arguments, seconds, carry=1)
+    each = timed(step, arguments_of(trainer), seconds, carry=1)
     if trace:
-        record(*compiled_step(trainer), trace)
+        record(step, arguments_of(trainer), trace)
     flops = float(matrix_flops(counted.jaxpr.jaxpr))
     return Step(
         model,
@@ -107,11 +106,6 @@ def traced(trainer: Trainer) -> Any:
     model: Any = trainer.sweep.model
     step = jax.jit(make_train_step(model, trainer.sweep.reconstruction), donate_argnums=0)
     return step.trace(*arguments_of(trainer))
-
-
-def compiled_step(trainer: Trainer) -> tuple[Any, tuple]:
-    """The step and its arguments."""
-    return traced(trainer).lower().compile(), arguments_of(trainer)
 
 
 def inventory(text: str) -> Counter[str]:
@@ -154,8 +148,3 @@ def record(step: Any, arguments: tuple, path: Path) -> None:
             jax.block_until_ready(state)
         (found,) = Path(folder).rglob("perfetto_trace.json.gz")
         shutil.copy(found, path)
-
-
-def short(study: Study) -> Study:
-    """The study's first member alone."""
-    return replace(study, sweep=study.sweep.only([0]))

@@ -7,7 +7,7 @@ command     pip install -e '.[bench]' && python -m experiments.speed
 
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from experiments.command import with_fallback
 from experiments.page import markdown
 from experiments.reproduce import STUDIES
 from experiments.speed.contestants import Contestant, Task
-from experiments.study import Changes, Study, flags_of
+from experiments.study import Study, first_member
 from jaxvae import cli
 from jaxvae.config import check_range
 from jaxvae.errors import ConfigError
@@ -129,9 +129,7 @@ def named(model: str) -> Study:
 
 def study_of(model: str, data: DataFlags) -> Study:
     """The study of a model at its first point and seed, on the data that the flags ask for."""
-    study = named(model)
-    flags = flags_of(replace(study, sweep=study.sweep.only([0])), Changes(1, study.sweep.seeds[:1], data))
-    return replace(study, sweep=flags.sweep, data=flags.data)
+    return first_member(named(model), data)
 
 
 def ask(study: Study, what: str, *arguments: Any) -> tuple[Any, dict[str, Any]]:

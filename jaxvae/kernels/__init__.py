@@ -3,7 +3,7 @@
 A kernel is a folder of this package:
 
 - `reference.py`: the definition in plain jnp, which is what `implementation="xla"` compiles;
-- `pallas.py`: the same function, hand-written, with its gradient (`custom_vjp`);
+- `pallas.py`: the same function, hand-written, with its gradient (`custom_vjp`); long ones in modules beside it;
 - `__init__.py`: the arithmetic, and `KERNEL`, which says what tests and `python -m experiments.kernel_lab` need.
 
 Both functions have the folder's name. A new folder is found by its `KERNEL`, tested and measured without further lines

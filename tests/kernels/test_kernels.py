@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.dtypes import float0, prng_key
+from jax.dtypes import float0
 
 from experiments.kernel_lab import measure
 from jaxvae.config import Config
 from jaxvae.errors import ConfigError
 from jaxvae.fit import build_model
 from jaxvae.kernels import check_device, every_kernel, implemented
-from jaxvae.kernels.bernoulli_output import pallas
+from jaxvae.kernels.bernoulli_output import likelihood, on_gpu
 from jaxvae.kernels.kernel import Kernel
 from jaxvae.losses import bernoulli
 from jaxvae.train import init_state, make_train_step
@@ -32,14 +32,6 @@ every_call = pytest.mark.parametrize(("name", "dtype", "sizes"), CALLS)
 of_each = pytest.mark.parametrize("name", KERNELS)
 
 
-def is_float(x):
-    return not jnp.issubdtype(x.dtype, prng_key) and jnp.issubdtype(x.dtype, jnp.floating)
-
-
-def in_float64(tree):
-    return jax.tree.map(lambda x: x.astype(jnp.float64) if is_float(x) else x, tree)
-
-
 def pallas_of(name):
     """Not compiled before: another platform may have been chosen then."""
     function = implemented(name, "pallas")
@@ -48,18 +40,9 @@ def pallas_of(name):
 
 def values_and_gradients(kernel: Kernel, function, arguments, cotangents):
     """Of a function; `cotangents` by the outputs."""
-    chosen = kernel.differentiable
-
-    def of_chosen(*given):
-        every = list(arguments)
-        for k, x in zip(chosen, given, strict=True):
-            every[k] = x
-        return function(*every)
-
-    if not chosen:
+    if not kernel.differentiable:
         return function(*arguments), ()
-    values, pullback = jax.vjp(of_chosen, *(arguments[k] for k in chosen))
-    return values, pullback(jax.tree.map(lambda c, v: c.astype(v.dtype), cotangents, values))
+    return measure.with_gradient(function, kernel.differentiable)(cotangents, *arguments)
 
 
 def cotangents_of(kernel: Kernel, arguments):
@@ -82,7 +65,9 @@ def close(found, expected, tolerance):
 
 def expected_of(kernel, arguments, cotangents):
     with jax.enable_x64(True):
-        return values_and_gradients(kernel, implemented(kernel.name, "xla"), in_float64(arguments), cotangents)
+        return values_and_gradients(
+            kernel, implemented(kernel.name, "xla"), jax.tree.map(measure.widened, arguments), cotangents
+        )
 
 
 @every_call
@@ -213,20 +198,20 @@ def test_a_wrong_type_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "fault"),
+    ("name", "fault"),
     [
-        (pallas, "NOTHING", 0.0),  # pixels that fill a tile count
-        (pallas, "gradient_by_logits", lambda logits, image: jax.nn.sigmoid(logits) - 1.0001 * image),
-        (pallas, "cross_entropy_of", lambda logits, image: jnp.maximum(logits, 0.0) - logits * image),
+        ("NOTHING", 0.0),  # pixels that fill a tile count
+        ("gradient_by_logits", lambda logits, image: jax.nn.sigmoid(logits) - 1.0001 * image),
+        ("cross_entropy_of", lambda logits, image: jnp.maximum(logits, 0.0) - logits * image),
     ],
     ids=["filling", "gradient", "value"],
 )
 @pytest.mark.usefixtures("interpreted")
-def test_negative_control_a_fault_of_the_kernel_is_seen(monkeypatch, where, name, fault):
+def test_negative_control_a_fault_of_the_kernel_is_seen(monkeypatch, name, fault):
     kernel = KERNELS["bernoulli_output"]
     arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
     cotangents = cotangents_of(kernel, arguments)
-    monkeypatch.setattr(where, name, fault)
+    monkeypatch.setattr(likelihood, name, fault)
     found = jax.jit(partial(values_and_gradients, kernel, pallas_of(kernel.name)))(arguments, cotangents)
     with pytest.raises(AssertionError):
         close(found, expected_of(kernel, arguments, cotangents), kernel.tolerance["float32"])
@@ -236,7 +221,7 @@ def test_negative_control_a_fault_of_the_kernel_is_seen(monkeypatch, where, name
 def test_negative_control_products_of_single_bfloat16_parts_are_seen(monkeypatch):
     kernel = KERNELS["bernoulli_output"]
     arguments = kernel.inputs(jax.random.key(1), kernel.odd[1], "float32")
-    monkeypatch.setattr(pallas, "products", lambda left, right: [(left[0], right[0])])
+    monkeypatch.setattr(on_gpu, "products", lambda left, right: [(left[0], right[0])])
     found = jax.jit(pallas_of(kernel.name))(*arguments)
     expected, _ = expected_of(kernel, arguments, cotangents_of(kernel, arguments))
     with pytest.raises(AssertionError):
